@@ -1,0 +1,207 @@
+"""Every error Darkroom raises on purpose, in one tree.
+
+The three families tell a shell what to do: `InvalidRequest` is answered to the caller and never retried, `Transient`
+is retried with backoff, `Fatal` fails the job and recycles the process. A class's docstring is its default message.
+Messages never hold a prompt, a key or a URL: they may be logged and returned.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+
+@dataclass(frozen=True)
+class FieldProblem:
+    """One thing wrong with one field of a request: what, the limit, and what would have been right."""
+
+    field: str
+    message: str
+    limit: str | None = None
+    nearest: str | int | float | None = None
+
+
+class DarkroomError(Exception):
+    """Something went wrong inside Darkroom."""
+
+    code: ClassVar[str] = "internal_error"
+    status: ClassVar[int] = 500
+
+    def __init__(self, detail: str | None = None) -> None:
+        self.detail = detail or (type(self).__doc__ or "").strip().splitlines()[0]
+        super().__init__(self.detail)
+
+
+class InvalidRequest(DarkroomError):
+    """The request can't be carried out as it stands."""
+
+    code = "invalid_request"
+    status = 400
+
+
+class Transient(DarkroomError):
+    """A part that Darkroom depends on is not answering; trying again later may help."""
+
+    code = "temporarily_unavailable"
+    status = 503
+
+
+class Fatal(DarkroomError):
+    """The process can't do its work any longer and must be replaced."""
+
+    code = "process_failed"
+
+
+# What a caller may meet.
+
+
+class InvalidParams(InvalidRequest):
+    """One or more fields of the request are not valid."""
+
+    code = "invalid_params"
+    status = 422
+
+    def __init__(self, problems: list[FieldProblem], detail: str | None = None) -> None:
+        self.problems = problems
+        super().__init__(detail or "; ".join(f"{p.field}: {p.message}" for p in problems))
+
+
+class NotAuthenticated(InvalidRequest):
+    """A valid API key is needed: send it as `Authorization: Bearer dk_...`."""
+
+    code = "not_authenticated"
+    status = 401
+
+
+class NotPermitted(InvalidRequest):
+    """This API key lacks the scope that the call needs."""
+
+    code = "not_permitted"
+    status = 403
+
+
+class JobNotFound(InvalidRequest):
+    """There is no such job."""
+
+    code = "job_not_found"
+    status = 404
+
+
+class ObjectNotFound(InvalidRequest):
+    """There is no such object, or its link has expired."""
+
+    code = "object_not_found"
+    status = 404
+
+
+class UnknownModel(InvalidRequest):
+    """The catalogue has no such model."""
+
+    code = "unknown_model"
+    status = 422
+
+
+class BodyTooLarge(InvalidRequest):
+    """The request body is larger than the server accepts."""
+
+    code = "body_too_large"
+    status = 413
+
+
+class UnsupportedMediaType(InvalidRequest):
+    """The request body must be JSON, sent with `Content-Type: application/json`."""
+
+    code = "unsupported_media_type"
+    status = 415
+
+
+class JobNotCancellable(InvalidRequest):
+    """The job has already ended, so it can't be cancelled."""
+
+    code = "job_not_cancellable"
+    status = 409
+
+
+class IdempotencyMismatch(InvalidRequest):
+    """This Idempotency-Key was used before with a different body."""
+
+    code = "idempotency_key_reused"
+    status = 422
+
+
+# What stops a service from starting.
+
+
+class ConfigurationError(DarkroomError):
+    """A setting or a file that Darkroom reads at start-up is not valid."""
+
+    code = "configuration_error"
+
+
+# What a job may end with, or wait for.
+
+
+class CheckUnavailable(Transient):
+    """A safety check could not give an answer, so nothing was let through."""
+
+    code = "check_unavailable"
+
+
+class ObjectStoreUnavailable(Transient):
+    """The object store is not answering."""
+
+    code = "object_store_unavailable"
+
+
+class JobStoreUnavailable(Transient):
+    """The job store is not answering."""
+
+    code = "job_store_unavailable"
+
+
+class ModelUnavailable(DarkroomError):
+    """The model could not be loaded."""
+
+    code = "model_unavailable"
+
+
+class GenerationCancelled(DarkroomError):
+    """The generation was cancelled before it ended."""
+
+    code = "cancelled"
+
+
+class DeadlineExceeded(DarkroomError):
+    """The job's deadline passed before its images were done."""
+
+    code = "deadline_exceeded"
+
+
+class GenerationFailed(DarkroomError):
+    """The image could not be generated."""
+
+    code = "generation_failed"
+
+
+class OutOfMemory(GenerationFailed):
+    """The image does not fit the device's memory; a smaller size would."""
+
+    code = "out_of_memory"
+
+
+class ClaimLost(DarkroomError):
+    """The job's lease was taken by somebody else; this attempt's result is not wanted any more."""
+
+    code = "claim_lost"
+
+
+class EngineStopped(Fatal):
+    """The engine has stopped, so the job goes back to the queue."""
+
+    code = "engine_stopped"
+
+
+class DeviceLost(Fatal):
+    """The accelerator failed; the process must be replaced."""
+
+    code = "device_lost"
