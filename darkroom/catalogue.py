@@ -133,7 +133,7 @@ def load_catalogue(path: Path) -> Catalogue:
         raise ConfigurationError(f"catalogue {path} is not valid TOML: {error}") from error
     unknown = set(raw) - {"default", "models", "adapters"}
     if unknown:
-        raise ConfigurationError(f"catalogue {path}: unknown key {sorted(unknown)[0]!r} at the top level")
+        raise ConfigurationError(f"catalogue {path}: unknown key {min(unknown)!r} at the top level")
     models = {name: _entry(ModelSpec, path, "models", name, body) for name, body in _table(raw, "models", path)}
     adapters = {name: _entry(AdapterSpec, path, "adapters", name, body) for name, body in _table(raw, "adapters", path)}
     return _checked(path, models, adapters, raw.get("default"))
