@@ -1,0 +1,19 @@
+"""Latent diffusion with step-level continuous batching. Knows no queue, store, HTTP or safety."""
+
+from __future__ import annotations
+
+from engine.engine import Engine
+from engine.handle import EngineHandle, EngineStats
+from engine.observer import EngineObserver
+from engine.pipelines import PipelineSpec
+from engine.samples import GeneratedImage, ImageRequest
+
+__all__ = [
+    "Engine",
+    "EngineHandle",
+    "EngineObserver",
+    "EngineStats",
+    "GeneratedImage",
+    "ImageRequest",
+    "PipelineSpec",
+]

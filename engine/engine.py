@@ -1,0 +1,284 @@
+"""Turns image requests into images: step-level continuous batching on one device.
+
+One thread owns the device. Each tick it drops who gave up, admits who waits, runs one forward over one group's rows,
+lets every sample take its own scheduler step, and decodes at most one finished image; so samples join and leave between
+any two steps. Knows nothing of queues or storage; the caller supplies `on_step` and an observer.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections import deque
+from collections.abc import Callable, Mapping
+from functools import partial
+from typing import Self, TypeVar
+
+import structlog
+import torch
+
+from darkroom.errors import DeadlineExceeded, EngineStopped, Fatal, GenerationCancelled
+from engine.batch import predict
+from engine.device import choose_device
+from engine.failures import again, as_failure, frames, raise_if_fatal
+from engine.families.family import Family
+from engine.groups import Groups
+from engine.handle import EngineHandle, EngineStats
+from engine.loader import Loader
+from engine.observer import EngineObserver, SilentObserver
+from engine.pipelines import PipelineSpec
+from engine.samples import GroupKey, ImageRequest, OnStep, Sample, SampleState
+from engine.schedulers import check_steps
+from engine.text import Embedding, EmbeddingCache
+
+log = structlog.get_logger(__name__)
+_T = TypeVar("_T")
+
+
+class Engine:
+    """The models of one process, and the samples that they are working on."""
+
+    def __init__(
+        self,
+        pipelines: Mapping[str, PipelineSpec],
+        *,
+        device: str = "auto",
+        dtype: str = "auto",
+        max_rows: int = 16,
+        observer: EngineObserver | None = None,
+        keep_latents: bool = False,
+    ) -> None:
+        self.device = choose_device(device)
+        self.fault: Fatal | None = None  # why the device thread ended, where nobody asked it to
+        self._wake = threading.Event()
+        self._loader = Loader(pipelines, device=self.device, dtype=dtype, on_change=self._wake.set)
+        self._observer = observer or SilentObserver()
+        self._keep_latents = keep_latents
+        self._embeddings = EmbeddingCache(on_lookup=self._observer.embedding_cache)
+        self._door = threading.Lock()  # guards `_inbox` and `_closed`: no sample slips in behind the last one
+        self._inbox: deque[Sample] = deque()
+        self._closed = False
+        self._stopping = False
+        self._waiting: deque[Sample] = deque()  # from here on the device thread's alone
+        self._groups = Groups(max_rows)
+        self._denoised: deque[Sample] = deque()
+        self._steps = 0
+        self._last_step_at = time.monotonic()
+        self._thread = threading.Thread(target=self._run, name="engine", daemon=True)
+
+    def start(self) -> None:
+        self._thread.start()
+
+    def stop(self) -> None:
+        """End after the step under way; what is not finished fails with EngineStopped."""
+        self._stopping = True
+        self._wake.set()
+        if self._thread.is_alive():
+            self._thread.join()
+        self._close(EngineStopped())
+        self._loader.close()
+
+    def __enter__(self) -> Self:
+        self.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.stop()
+
+    def load(self, model: str) -> None:
+        """Load a model now and wait for it; any thread but the device's may call.
+
+        Raises:
+            UnknownModel: when the engine was not given such a model.
+            ModelUnavailable: when it can't be loaded.
+        """
+        self._loader.request(model).result()
+
+    def submit(self, model: str, request: ImageRequest, *, on_step: OnStep | None = None) -> EngineHandle:
+        """Hand in one image. A model that is not loaded yet is loaded first, beside the others' steps.
+
+        Args:
+            on_step: told (steps done, steps in all) on the device thread; an error in it fails this image.
+
+        Raises:
+            UnknownModel: when the engine was not given such a model.
+            InvalidParams: when the scheduler or its number of steps is not valid.
+            EngineStopped: (or DeviceLost) when the engine takes nothing in any more.
+        """
+        check_steps(request.scheduler, request.num_inference_steps)
+        sample = Sample(model, request, on_step)
+        with self._door:
+            if self._closed:
+                raise again(self.fault or EngineStopped())
+            self._loader.request(model)
+            self._inbox.append(sample)
+        self._wake.set()
+        return EngineHandle(sample, self._wake.set)
+
+    @property
+    def busy(self) -> bool:
+        """Whether steps are due: if `last_step_at` stands still while busy, something hangs."""
+        return self._groups.samples + len(self._denoised) > 0
+
+    @property
+    def last_step_at(self) -> float:
+        """When the device thread last finished or took up a piece of work, in time.monotonic() seconds."""
+        return self._last_step_at
+
+    def capacity(self) -> int:
+        """Rows that one forward has left, those who wait counted as guided."""
+        waiting = len(self._inbox) + len(self._waiting)
+        return max(self._groups.max_rows - self._groups.rows - 2 * waiting, 0)
+
+    def stats(self) -> EngineStats:
+        return EngineStats(
+            waiting=len(self._inbox) + len(self._waiting),
+            running=self._groups.samples,
+            rows=self._groups.rows,
+            denoised=len(self._denoised),
+            max_rows=self._groups.max_rows,
+            steps=self._steps,
+            embedding_hits=self._embeddings.hits,
+            embedding_misses=self._embeddings.misses,
+            models=self._loader.loaded(),
+            last_step_at=self._last_step_at,
+        )
+
+    def _run(self) -> None:
+        try:
+            with torch.inference_mode():
+                while not self._stopping:
+                    self._tick()
+                    self._rest()
+        except Fatal as fault:
+            self.fault = fault
+        except Exception as error:  # noqa: BLE001 - a fault of ours ends the process, never the thread in silence
+            self.fault = EngineStopped(f"the engine's loop failed: {type(error).__name__}")
+            self.fault.__cause__ = error
+        if self.fault is not None:
+            log.error("engine_failed", reason=self.fault.detail, frames=frames(self.fault.__cause__ or self.fault))
+        self._close(self.fault or EngineStopped())
+
+    def _tick(self) -> None:
+        self._drop()
+        self._admit()
+        if group := self._groups.next():
+            self._step(group)
+        if self._denoised:
+            self._decode(self._denoised[0])
+
+    def _drop(self) -> None:
+        """Retire the cancelled and the overdue, wherever they are."""
+        while self._inbox:
+            self._waiting.append(self._inbox.popleft())
+        now = time.monotonic()
+        for sample in [*self._waiting, *self._groups, *self._denoised]:
+            if sample.cancelled:
+                self._fail(sample, GenerationCancelled())
+            elif sample.overdue(now):
+                self._fail(sample, DeadlineExceeded())
+
+    def _admit(self) -> None:
+        """Give rows to those who wait; first come, first served within a group."""
+        full: set[GroupKey] = set()
+        for sample in tuple(self._waiting):
+            family = self._alone(sample, partial(self._loader.ready, sample.model))
+            if family is None or sample.key in full:
+                continue
+            if self._groups.has_room(sample.key, family.rows(sample.request)):
+                self._alone(sample, partial(self._begin, sample, family))
+            else:
+                full.add(sample.key)
+
+    def _begin(self, sample: Sample, family: Family) -> None:
+        self._last_step_at = sample.admitted_at = time.monotonic()
+        sample.denoising = family.prepare(sample.request, partial(self._encode, sample.model, family))
+        sample.transition(SampleState.RUNNING)
+        self._waiting.remove(sample)
+        self._groups.add(sample)
+        self._observer.admitted(sample.model, sample.admitted_at - sample.submitted_at)
+
+    def _encode(self, model: str, family: Family, prompt: str) -> Embedding:
+        return self._embeddings.get(model, prompt, encode=family.encode)
+
+    def _step(self, group: list[Sample]) -> None:
+        started = time.monotonic()
+        model, rows = group[0].model, sum(sample.tensors.rows for sample in group)
+        predictions = predict(
+            group,
+            self._family(model).denoise,
+            failed=self._fail,
+            too_large=partial(self._groups.shrink, group[0].key),
+        )
+        for sample, prediction in predictions:
+            self._alone(sample, partial(self._advance, sample, prediction))
+        self._steps += 1
+        self._last_step_at = time.monotonic()
+        self._observer.step(model, rows=rows, seconds=self._last_step_at - started, samples=len(group))
+
+    def _advance(self, sample: Sample, prediction: torch.Tensor) -> None:
+        tensors, total = sample.tensors, sample.request.num_inference_steps
+        steps_before = tensors.steps_done
+        tensors.advance(prediction)
+        if sample.on_step is not None and tensors.steps_done > steps_before:
+            sample.on_step(tensors.steps_done, total)
+        if tensors.done:
+            self._groups.remove(sample)
+            sample.transition(SampleState.DENOISED)
+            self._denoised.append(sample)
+
+    def _decode(self, sample: Sample) -> None:
+        latents = sample.tensors.latents
+        pixels = self._alone(sample, partial(self._family(sample.model).decode, latents))
+        self._last_step_at = time.monotonic()
+        if pixels is not None:
+            image = sample.finished(pixels, latents=latents.cpu() if self._keep_latents else None)
+            self._retire(sample, "succeeded")
+            sample.future.set_result(image)
+
+    def _family(self, model: str) -> Family:
+        family = self._loader.ready(model)
+        assert family is not None, "a sample has rows only once its model is loaded"
+        return family
+
+    def _rest(self) -> None:
+        """Sleep until there is news, or until the first deadline of those who wait for a model."""
+        if self.busy:
+            return
+        deadlines = [sample.request.deadline for sample in self._waiting if sample.request.deadline is not None]
+        self._wake.wait(max(min(deadlines) - time.monotonic(), 0) if deadlines else None)
+        self._wake.clear()
+
+    def _alone(self, sample: Sample, action: Callable[[], _T]) -> _T | None:
+        """Do something for one sample; if it fails, that sample fails and no other."""
+        try:
+            return action()
+        except Exception as error:  # noqa: BLE001 - whatever a network or a callback raises is one sample's
+            raise_if_fatal(error)
+            self._fail(sample, error)
+            return None
+
+    def _fail(self, sample: Sample, error: Exception) -> None:
+        failure = as_failure(error)
+        self._retire(sample, failure.code)
+        sample.future.set_exception(failure)
+
+    def _retire(self, sample: Sample, outcome: str) -> None:
+        """Take a sample out, its rows first; the caller then settles its future."""
+        leave: Mapping[SampleState, Callable[[Sample], None]] = {
+            SampleState.WAITING: self._waiting.remove,
+            SampleState.RUNNING: self._groups.remove,
+            SampleState.DENOISED: self._denoised.remove,
+        }
+        leave[sample.state](sample)
+        sample.transition(SampleState.RETIRED)
+        self._observer.retired(sample.model, outcome)
+
+    def _close(self, reason: Fatal) -> None:
+        """Take nothing in any more, and fail what is left."""
+        with self._door:
+            self._closed = True
+        self._waiting.extend(self._inbox)
+        self._inbox.clear()
+        for sample in [*self._waiting, *self._groups, *self._denoised]:
+            self._fail(sample, again(reason))

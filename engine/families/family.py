@@ -1,0 +1,38 @@
+"""The seam between the engine's loop and a kind of model: encode, prepare, denoise rows, decode.
+
+The loop knows samples, rows and groups; a family knows which networks turn them into numbers.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Protocol
+
+import numpy as np
+import torch
+
+from engine.batch import Rows
+from engine.denoising import Denoising
+from engine.samples import ImageRequest
+from engine.text import Embedding
+
+
+class Family(Protocol):
+    def rows(self, request: ImageRequest) -> int:
+        """How many rows this request takes in each forward."""
+
+    def encode(self, prompt: str) -> Embedding:
+        """One prompt's embedding."""
+
+    def prepare(self, request: ImageRequest, encode: Callable[[str], Embedding]) -> Denoising:
+        """A sample's starting point: noise, conditioning and a scheduler of its own.
+
+        Args:
+            encode: `self.encode` behind a cache.
+        """
+
+    def denoise(self, rows: Rows) -> torch.Tensor:
+        """One forward: the prediction for each row (rows, channels, h/8, w/8)."""
+
+    def decode(self, latents: torch.Tensor) -> np.ndarray:
+        """One sample's latents (1, channels, h/8, w/8) as (h, w, 3) uint8."""

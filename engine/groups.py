@@ -1,0 +1,71 @@
+"""Which running samples share the next forward.
+
+Samples of one group (model and size) are batched; groups take turns, so that no group waits longer than one forward of
+each other group. Within a group that does not fit one forward, samples take turns too. Knows nothing of the networks.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict, deque
+from collections.abc import Iterator
+
+from engine.samples import GroupKey, Sample
+
+SMALLEST_CAP = 2  # a guided sample's two rows never split across forwards
+
+
+class Groups:
+    """The running samples. One forward takes at most `max_rows` rows, or fewer once memory has shown its limit."""
+
+    def __init__(self, max_rows: int) -> None:
+        if max_rows < SMALLEST_CAP:
+            raise ValueError(f"max_rows must be at least {SMALLEST_CAP}, for one guided sample")
+        self.max_rows = max_rows
+        self.rows = 0  # kept as numbers, because other threads read them
+        self.samples = 0
+        self._caps: dict[GroupKey, int] = {}
+        self._members: OrderedDict[GroupKey, deque[Sample]] = OrderedDict()  # the group whose turn it is comes first
+
+    def __iter__(self) -> Iterator[Sample]:
+        return (sample for members in self._members.values() for sample in members)
+
+    def cap(self, key: GroupKey) -> int:
+        """The most rows that one forward of this group takes."""
+        return self._caps.get(key, self.max_rows)
+
+    def shrink(self, key: GroupKey, rows: int) -> None:
+        """Remember, for the life of the process, that `rows` rows of this group did not fit the device's memory."""
+        self._caps[key] = min(self.cap(key), max(rows // 2, SMALLEST_CAP))
+
+    def has_room(self, key: GroupKey, rows: int) -> bool:
+        taken = sum(sample.tensors.rows for sample in self._members.get(key, ()))
+        return taken + rows <= self.cap(key)
+
+    def add(self, sample: Sample) -> None:
+        self._members.setdefault(sample.key, deque()).append(sample)
+        self.rows += sample.tensors.rows
+        self.samples += 1
+
+    def remove(self, sample: Sample) -> None:
+        members = self._members[sample.key]
+        members.remove(sample)
+        if not members:
+            del self._members[sample.key]
+        self.rows -= sample.tensors.rows
+        self.samples -= 1
+
+    def next(self) -> list[Sample]:
+        """The samples of the next forward; empty when none runs."""
+        if not self._members:
+            return []
+        key, members = next(iter(self._members.items()))
+        self._members.move_to_end(key)
+        chosen: list[Sample] = []
+        room = self.cap(key)
+        for sample in members:
+            room -= sample.tensors.rows
+            if room < 0:
+                break
+            chosen.append(sample)
+        members.rotate(-len(chosen))
+        return chosen

@@ -1,0 +1,89 @@
+"""Loads models beside the device thread, so that one model's loading never stops another's steps.
+
+Models are loaded one at a time, when somebody asks or at first use, and stay. Knows nothing of samples.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Mapping
+from concurrent.futures import Future, ThreadPoolExecutor
+from types import MappingProxyType
+
+import structlog
+import torch
+
+from darkroom.errors import DarkroomError, ModelUnavailable, UnknownModel
+from engine.device import choose_dtype
+from engine.failures import frames
+from engine.families.family import Family
+from engine.families.sd import StableDiffusion
+from engine.pipelines import PipelineSpec
+
+log = structlog.get_logger(__name__)
+
+FAMILIES: Mapping[str, Callable[[PipelineSpec, torch.device, torch.dtype], Family]] = MappingProxyType(
+    {"sd": StableDiffusion.load}
+)
+
+
+class Loader:
+    """The models of one engine, loaded or not yet."""
+
+    def __init__(
+        self,
+        specs: Mapping[str, PipelineSpec],
+        *,
+        device: torch.device,
+        dtype: str,
+        on_change: Callable[[], None],
+    ) -> None:
+        self._specs = dict(specs)
+        self._device = device
+        self._dtype = dtype
+        self._on_change = on_change
+        self._lock = threading.Lock()
+        self._loads: dict[str, Future[Family]] = {}
+        self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="engine-loader")
+
+    def request(self, model: str) -> Future[Family]:
+        """Start loading a model, unless it is loaded or on its way. A load that failed is tried again."""
+        if model not in self._specs:
+            raise UnknownModel
+        with self._lock:
+            load = self._loads.get(model)
+            if load is None or (load.done() and load.exception() is not None):
+                load = self._loads[model] = self._thread.submit(self._load, self._specs[model])
+                load.add_done_callback(lambda _: self._on_change())
+            return load
+
+    def ready(self, model: str) -> Family | None:
+        """The model, or None while it loads.
+
+        Raises:
+            ModelUnavailable: when its last load failed.
+        """
+        load = self._loads[model]
+        if not load.done():
+            return None
+        if load.exception() is not None:
+            raise ModelUnavailable(str(load.exception()))
+        return load.result()
+
+    def loaded(self) -> tuple[str, ...]:
+        return tuple(name for name, load in self._loads.items() if load.done() and load.exception() is None)
+
+    def close(self) -> None:
+        self._thread.shutdown(wait=True, cancel_futures=True)
+
+    def _load(self, spec: PipelineSpec) -> Family:
+        dtype = choose_dtype(self._dtype if spec.dtype == "auto" else spec.dtype, self._device)
+        try:
+            family = FAMILIES[spec.family](spec, self._device, dtype)
+        except DarkroomError:
+            raise
+        except Exception as error:  # a loader meets files of every kind, and fails in as many ways
+            log.error("model_load_failed", model=spec.name, error=type(error).__name__, frames=frames(error))  # noqa: TRY400
+            raise ModelUnavailable(f"model {spec.name} could not be loaded: {type(error).__name__}") from error
+        log.info("model_loaded", model=spec.name, device=str(self._device), dtype=str(dtype))
+        return family

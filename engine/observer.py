@@ -1,0 +1,34 @@
+"""What the engine tells whoever counts: the worker turns it into metrics.
+
+All of it is called on the device thread between steps, so it must be quick and must not raise.
+"""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+
+class EngineObserver(Protocol):
+    def step(self, model: str, *, rows: int, seconds: float, samples: int) -> None:
+        """One forward of a group and its samples' scheduler steps."""
+
+    def admitted(self, model: str, wait_seconds: float) -> None:
+        """A sample got its rows."""
+
+    def retired(self, model: str, outcome: str) -> None:
+        """A sample ended: "succeeded", or the code of the error that its future holds."""
+
+    def embedding_cache(self, *, hit: bool) -> None:
+        """A prompt was looked up."""
+
+
+class SilentObserver:
+    """Counts nothing."""
+
+    def step(self, model: str, *, rows: int, seconds: float, samples: int) -> None: ...
+
+    def admitted(self, model: str, wait_seconds: float) -> None: ...
+
+    def retired(self, model: str, outcome: str) -> None: ...
+
+    def embedding_cache(self, *, hit: bool) -> None: ...
