@@ -70,7 +70,12 @@ def make_scheduler(name: str, config: Mapping[str, Any], *, num_inference_steps:
         config: the scheduler config of the model's pipeline.
     """
     entry = SCHEDULER_CLASSES[name]
-    scheduler = getattr(diffusers, entry.name).from_config(config, **entry.overrides)
+    scheduler_class = getattr(diffusers, entry.name)
+    known = inspect.signature(scheduler_class).parameters
+    # The config is another class's; keys that this one has no use for would be warned of, sample by sample. Keys with
+    # an underscore are diffusers' own notes, such as which values were nobody's choice.
+    shared = {key: value for key, value in config.items() if key in known or key.startswith("_")}
+    scheduler = scheduler_class.from_config(shared, **entry.overrides)
     # On the CPU: the per-step arithmetic is on single numbers, and reading them from a GPU would stall it each step.
     scheduler.set_timesteps(num_inference_steps, device="cpu")
     if hasattr(scheduler, "set_begin_index"):

@@ -1,0 +1,309 @@
+"""How close the engine's latents come to StableDiffusionPipeline's, sampler by sampler.
+
+Every scheduler x guidance x step count is made by diffusers' pipeline, by the engine alone, and by the engine in a
+crowd of eight mixed samples that join while others run; the table holds the worst relative difference. The reference
+side is written out here and shares nothing with the engine but the weights.
+
+    python -m bench.parity models/darkroom-tiny        # writes bench/parity.md
+"""
+
+from __future__ import annotations
+
+import argparse
+import itertools
+import platform
+import random
+import threading
+import time
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import diffusers
+import torch
+
+from engine import Engine, ImageRequest, PipelineSpec
+from engine.batch import predict
+from engine.families.sd import StableDiffusion
+from engine.samples import Sample
+
+BOUND = 1e-4  # relative, fp32
+CROWD = 8  # samples in flight
+STEPS = (8, 15, 25)
+GUIDANCE = (1.0, 5.0, 7.5)
+# Rounding alone moves a consistency sampler's result (1e-2 after 50 steps), so that it is held end to end only where
+# that stays small, and one step at a time everywhere else.
+LCM_END_TO_END = tuple(itertools.product((1.0, 2.0), (4, 8)))
+PROMPTS = ("a red circle on a blue background", "a yellow star above a green square", "mountains at sunset, pastel")
+NEGATIVES = ("", "blurry", "")
+
+TABLE = """\
+# Parity with StableDiffusionPipeline
+
+Model {model}, fp32 on the CPU, {images} images end to end. Each figure is the worst relative difference
+||ours - reference|| / ||reference|| of the final latents (in the last row: of any single step).
+Guidance {guidance} x {steps} steps; LCM end to end at guidance x steps {lcm}.
+In the crowd all of them are mixed, {crowd} in flight, each joining while others run. Bound: {bound:g}.
+
+| scheduler | images | alone | in the crowd |
+|---|---|---|---|
+{rows}
+
+Worst: **{worst:.1e}**.
+
+Random mixes (scheduler, LCM too, guidance 1 to 12 and 2 to 30 steps drawn at random), {mixes} images in a crowd: worst
+{mixes_worst:.1e}; {above} above {bound:g}, where the bound becomes ten times the difference that a batch of {crowd}
+makes to the reference itself; {beyond} above that.
+
+torch {torch}, diffusers {diffusers}, {machine}, {threads} thread(s). Made by `python -m bench.parity models/{model}`.
+"""
+
+REFERENCE: Mapping[str, Callable[[Any], Any]] = {
+    "ddim": partial(diffusers.DDIMScheduler.from_config, clip_sample=False),
+    "ddpm": partial(diffusers.DDPMScheduler.from_config, clip_sample=False),
+    "euler": diffusers.EulerDiscreteScheduler.from_config,
+    "euler_a": diffusers.EulerAncestralDiscreteScheduler.from_config,
+    "pndm": partial(diffusers.PNDMScheduler.from_config, skip_prk_steps=True),
+    "dpmpp_2m": partial(diffusers.DPMSolverMultistepScheduler.from_config, use_karras_sigmas=False),
+    "dpmpp_2m_karras": partial(diffusers.DPMSolverMultistepScheduler.from_config, use_karras_sigmas=True),
+    "unipc": diffusers.UniPCMultistepScheduler.from_config,
+    "lcm": diffusers.LCMScheduler.from_config,
+}
+
+
+@dataclass(frozen=True)
+class Row:
+    """One line of the table."""
+
+    what: str
+    images: int
+    alone: float  # worst relative difference
+    crowd: float
+
+
+class Reference:
+    """diffusers' own pipeline on the same weights."""
+
+    def __init__(self, folder: Path) -> None:
+        self.pipeline = diffusers.StableDiffusionPipeline.from_pretrained(
+            folder, dtype=torch.float32, safety_checker=None, requires_safety_checker=False
+        )
+        self.pipeline.set_progress_bar_config(disable=True)
+        self._config = self.pipeline.scheduler.config
+
+    def latents(self, request: ImageRequest) -> torch.Tensor:
+        return self.trajectory(request)[-1]
+
+    def trajectory(self, request: ImageRequest) -> list[torch.Tensor]:
+        """The latents after each model call."""
+        taken: list[torch.Tensor] = []
+        self._call(request, [request.prompt], [request.seed], on_step=taken.append)
+        return taken
+
+    def in_batch(self, request: ImageRequest) -> torch.Tensor:
+        """The same image as one of a batch of eight equal calls: what rounding alone does to the reference."""
+        seeds = [request.seed, *range(1_000, 1_000 + CROWD - 1)]
+        taken: list[torch.Tensor] = []
+        self._call(request, [request.prompt] * CROWD, seeds, on_step=taken.append)
+        return taken[-1][:1]
+
+    def _call(
+        self, request: ImageRequest, prompts: list[str], seeds: list[int], *, on_step: Callable[[torch.Tensor], None]
+    ) -> None:
+        self.pipeline.scheduler = REFERENCE[request.scheduler](self._config)
+
+        def keep(_pipeline: Any, _index: int, _timestep: Any, tensors: dict[str, Any]) -> dict[str, Any]:
+            on_step(tensors["latents"].clone())
+            return tensors
+
+        self.pipeline(
+            prompts,
+            negative_prompt=[request.negative_prompt] * len(prompts),
+            width=request.width,
+            height=request.height,
+            num_inference_steps=request.num_inference_steps,
+            guidance_scale=request.guidance_scale,
+            generator=[torch.Generator("cpu").manual_seed(seed) for seed in seeds],
+            output_type="latent",
+            callback_on_step_end=keep,
+        )
+
+
+def difference(ours: torch.Tensor, reference: torch.Tensor) -> float:
+    """||ours - reference|| / ||reference||."""
+    return float((ours - reference).norm() / reference.norm())
+
+
+def requests(scheduler: str, settings: Iterable[tuple[float, int]], *, size: int, seed: int = 0) -> list[ImageRequest]:
+    """One request for each (guidance, steps), with prompts and seeds that differ."""
+    return [
+        ImageRequest(
+            prompt=PROMPTS[index % len(PROMPTS)],
+            negative_prompt=NEGATIVES[index % len(NEGATIVES)],
+            width=size,
+            height=size,
+            num_inference_steps=steps,
+            guidance_scale=guidance,
+            scheduler=scheduler,
+            seed=seed + index,
+        )
+        for index, (guidance, steps) in enumerate(settings)
+    ]
+
+
+def random_requests(count: int, *, size: int, seed: int) -> list[ImageRequest]:
+    """Requests with everything drawn at random."""
+    draw = random.Random(seed)
+    drawn = [
+        (draw.choice(list(REFERENCE)), draw.choice((1.0, 2.0, 5.0, 7.5, 12.0)), draw.randint(2, 30))
+        for _ in range(count)
+    ]
+    return [requests(name, [(g, n)], size=size, seed=draw.randrange(2**31))[0] for name, g, n in drawn]
+
+
+def run_alone(engine: Engine, model: str, wanted: Sequence[ImageRequest]) -> list[torch.Tensor]:
+    """Each image by itself."""
+    return [_latents(engine.submit(model, request).future.result()) for request in wanted]
+
+
+def run_crowd(engine: Engine, model: str, wanted: Sequence[ImageRequest], *, seed: int = 0) -> list[torch.Tensor]:
+    """The same images, eight in flight, in shuffled order: each joins at whatever step the others have reached."""
+    order = list(range(len(wanted)))
+    random.Random(seed).shuffle(order)
+    room = threading.Semaphore(CROWD)
+    futures = {}
+    for index in order:
+        room.acquire()
+        futures[index] = engine.submit(model, wanted[index]).future
+        futures[index].add_done_callback(lambda _: room.release())
+        _let_steps_pass(engine)
+    return [_latents(futures[index].result()) for index in range(len(wanted))]
+
+
+def _let_steps_pass(engine: Engine) -> None:
+    seen = engine.stats().steps
+    while engine.busy and engine.stats().steps < seen + 1:
+        time.sleep(0.0005)
+
+
+def _latents(image: Any) -> torch.Tensor:
+    assert image.latents is not None, "the engine was told to keep latents"
+    return image.latents  # type: ignore[no-any-return]
+
+
+def step_by_step(reference: Reference, wanted: Sequence[ImageRequest]) -> list[float]:
+    """For each request the worst difference of a single step, all requests sharing each forward.
+
+    Every step starts from the reference's latents, so that rounding has no time to grow.
+    """
+    family = StableDiffusion(reference.pipeline, torch.device("cpu"))
+    worst = [0.0] * len(wanted)
+    with torch.inference_mode():
+        trajectories = [reference.trajectory(request) for request in wanted]
+        samples = [Sample("model", request) for request in wanted]
+        for sample in samples:
+            sample.denoising = family.prepare(sample.request, family.encode)
+        while running := [sample for sample in samples if not sample.tensors.done]:
+            for sample, prediction in predict(running, family.denoise, failed=_raise, too_large=print):
+                index, tensors = samples.index(sample), sample.tensors
+                tensors.advance(prediction)
+                expected = trajectories[index][tensors.calls - 1]
+                worst[index] = max(worst[index], difference(tensors.latents, expected))
+                tensors.latents = expected
+    return worst
+
+
+def _raise(_sample: Sample, error: Exception) -> None:
+    raise error
+
+
+def measure(
+    engine: Engine, model: str, reference: Reference, cases: Mapping[str, Sequence[ImageRequest]]
+) -> tuple[list[Row], list[float]]:
+    """Make every image by the reference, alone, and in one crowd of all cases; one row a case, and all differences."""
+    wanted = [request for requests_ in cases.values() for request in requests_]
+    expected = [reference.latents(request) for request in wanted]
+    alone = [difference(*pair) for pair in zip(run_alone(engine, model, wanted), expected, strict=True)]
+    crowd = [difference(*pair) for pair in zip(run_crowd(engine, model, wanted), expected, strict=True)]
+    rows, start = [], 0
+    for what, requests_ in cases.items():
+        part = slice(start, start + len(requests_))
+        rows.append(Row(what, len(requests_), max(alone[part]), max(crowd[part])))
+        start = part.stop
+    return rows, crowd
+
+
+def matrix(size: int, steps: Sequence[int] = STEPS) -> dict[str, list[ImageRequest]]:
+    """Scheduler -> its requests; LCM's are the ones that are held end to end."""
+    settings = list(itertools.product(GUIDANCE, steps))
+    cases = {name: requests(name, settings, size=size) for name in REFERENCE if name != "lcm"}
+    return {**cases, "lcm": requests("lcm", LCM_END_TO_END, size=size)}
+
+
+def lcm_row(reference: Reference, size: int, steps: Sequence[int] = STEPS) -> Row:
+    """LCM at every guidance and step count, one step at a time."""
+    wanted = requests("lcm", itertools.product(GUIDANCE, steps), size=size)
+    alone = [step_by_step(reference, [request])[0] for request in wanted]
+    return Row("lcm, step by step", len(wanted), max(alone), max(step_by_step(reference, wanted)))
+
+
+def random_mix(
+    engine: Engine, model: str, reference: Reference, wanted: Sequence[ImageRequest]
+) -> list[tuple[float, float]]:
+    """(difference, bound) of each image in a crowd: the bound gives way where rounding moves the reference itself."""
+    ours = run_crowd(engine, model, wanted)
+    found = []
+    for latents, request in zip(ours, wanted, strict=True):
+        expected = reference.latents(request)
+        off = difference(latents, expected)
+        bound = BOUND if off <= BOUND else max(BOUND, 10 * difference(reference.in_batch(request), expected))
+        found.append((off, bound))
+    return found
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("model", type=Path, help="a folder in diffusers' format")
+    parser.add_argument("--size", type=int, default=128, help="pixels a side")
+    parser.add_argument("--mixes", type=int, default=32, help="random mixes")
+    parser.add_argument("--out", type=Path, default=Path(__file__).with_suffix(".md"))
+    options = parser.parse_args()
+
+    diffusers.utils.logging.set_verbosity_error()  # it lists the config keys that a scheduler class has no use for
+    reference = Reference(options.model)
+    spec = PipelineSpec("model", str(options.model))
+    with Engine({"model": spec}, device="cpu", dtype="float32", keep_latents=True) as engine:
+        engine.load("model")
+        rows, _ = measure(engine, "model", reference, matrix(options.size))
+        mixes = random_mix(engine, "model", reference, random_requests(options.mixes, size=options.size, seed=2026))
+    rows.append(lcm_row(reference, options.size))
+    options.out.write_text(_table(options.model.name, rows, mixes), encoding="utf-8")
+    print(options.out.read_text(encoding="utf-8"))
+
+
+def _table(model: str, rows: Sequence[Row], mixes: Sequence[tuple[float, float]]) -> str:
+    return TABLE.format(
+        model=model,
+        images=sum(row.images for row in rows[:-1]),
+        guidance=", ".join(f"{scale:g}" for scale in GUIDANCE),
+        steps=", ".join(map(str, STEPS)),
+        lcm=", ".join(f"{scale:g} x {steps}" for scale, steps in LCM_END_TO_END),
+        crowd=CROWD,
+        bound=BOUND,
+        rows="\n".join(f"| {row.what} | {row.images} | {row.alone:.1e} | {row.crowd:.1e} |" for row in rows),
+        worst=max(max(row.alone, row.crowd) for row in rows),
+        mixes=len(mixes),
+        mixes_worst=max(off for off, _ in mixes),
+        above=sum(off > BOUND for off, _ in mixes),
+        beyond=sum(off > bound for off, bound in mixes),
+        torch=torch.__version__,
+        diffusers=diffusers.__version__,
+        machine=platform.machine(),
+        threads=torch.get_num_threads(),
+    )
+
+
+if __name__ == "__main__":
+    main()
