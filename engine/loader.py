@@ -52,7 +52,7 @@ class Loader:
             raise UnknownModel
         with self._lock:
             load = self._loads.get(model)
-            if load is None or (load.done() and load.exception() is not None):
+            if load is None or (load.done() and not _succeeded(load)):
                 load = self._loads[model] = self._thread.submit(self._load, self._specs[model])
                 load.add_done_callback(lambda _: self._on_change())
             return load
@@ -71,7 +71,7 @@ class Loader:
         return load.result()
 
     def loaded(self) -> tuple[str, ...]:
-        return tuple(name for name, load in self._loads.items() if load.done() and load.exception() is None)
+        return tuple(name for name, load in tuple(self._loads.items()) if _succeeded(load))
 
     def close(self) -> None:
         self._thread.shutdown(wait=True, cancel_futures=True)
@@ -87,3 +87,7 @@ class Loader:
             raise ModelUnavailable(f"model {spec.name} could not be loaded: {type(error).__name__}") from error
         log.info("model_loaded", model=spec.name, device=str(self._device), dtype=str(dtype))
         return family
+
+
+def _succeeded(load: Future[Family]) -> bool:
+    return load.done() and not load.cancelled() and load.exception() is None
