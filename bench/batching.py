@@ -1,8 +1,8 @@
 """What one more row costs: UNet step time over the number of rows in a forward.
 
 Batching pays where the time per row falls as rows are added; where it doesn't, sharing a forward only spreads latency
-fairly. Rounds are interleaved (every row count once a round), and medians of
-paired ratios are published with their range.
+fairly. Rounds are interleaved (every row count once a round), and medians of paired ratios are published with their
+range.
 
     python -m bench.batching models/darkroom-tiny      # writes bench/batching.md
 """

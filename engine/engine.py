@@ -272,6 +272,7 @@ class Engine:
         }
         leave[sample.state](sample)
         sample.transition(SampleState.RETIRED)
+        sample.denoising = None  # the caller may keep its handle for long, but not the tensors with it
         self._observer.retired(sample.model, outcome)
 
     def _close(self, reason: Fatal) -> None:

@@ -124,6 +124,16 @@ def test_cancel_frees_the_rows_within_one_step(make_engine: MakeEngine) -> None:
     assert sorted(notes.outcomes) == ["cancelled", "succeeded"]
 
 
+def test_a_handle_that_is_kept_keeps_no_tensors(make_engine: MakeEngine) -> None:
+    engine = make_engine()
+    engine.start()
+    handle = engine.submit("tiny", make_request())
+
+    handle.future.result(timeout=60)
+
+    assert handle._sample.denoising is None
+
+
 def test_cancelling_a_finished_image_changes_nothing(make_engine: MakeEngine) -> None:
     engine = make_engine()
     engine.start()
