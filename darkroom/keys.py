@@ -1,0 +1,198 @@
+"""API keys: `dk_<id>_<secret>`, shown once, kept as a SHA-256 beside their owner, scopes and expiry.
+
+The secret has 256 random bits, so a plain digest is enough at rest. `verify` is the one thing both sides need: it
+exists for threads (`KeyStore`) and for the event loop (`AsyncKeyStore`), over the same record and the same judgement.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+import re
+import secrets
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass
+from enum import StrEnum
+
+import redis
+import redis.asyncio
+
+from darkroom.clock import unix_time
+from darkroom.redis_client import redis_errors
+
+KEYS = "darkroom:keys"  # set of all key ids
+TOUCH_SECONDS = 60  # `last_used_at` is this coarse, so that a busy key costs no write per request
+_TOKEN = re.compile(r"dk_([0-9a-f]{12})_([A-Za-z0-9_-]{43})")
+_NO_DIGEST = "0" * 64  # compared against when there is no such key, so that both answers take the same time
+
+
+class Scope(StrEnum):
+    """What a key may do."""
+
+    GENERATE = "generate"  #: submit jobs
+    READ = "read"  #: read the owner's jobs and images
+    CANCEL = "cancel"  #: cancel the owner's jobs
+    REVIEW = "review"  #: work the review queue
+    ADMIN = "admin"  #: operate the service
+
+
+DEFAULT_SCOPES = frozenset({Scope.GENERATE, Scope.READ, Scope.CANCEL})
+
+
+@dataclass(frozen=True)
+class ApiKey:
+    """A key as everybody may see it, without its secret."""
+
+    id: str
+    owner: str
+    name: str
+    scopes: frozenset[Scope]
+    created_at: float
+    expires_at: float | None = None
+    last_used_at: float | None = None
+
+
+@dataclass(frozen=True)
+class NewKey:
+    """A key just made; `token` is shown this once."""
+
+    key: ApiKey
+    token: str
+
+    def __repr__(self) -> str:
+        return f"NewKey(id={self.key.id!r}, owner={self.key.owner!r})"
+
+
+class KeyStore:
+    """Makes, checks, lists and revokes keys."""
+
+    def __init__(self, client: redis.Redis) -> None:
+        self._redis = client
+
+    def create(
+        self,
+        owner: str,
+        name: str,
+        scopes: Collection[Scope | str] = DEFAULT_SCOPES,
+        expires_at: float | None = None,
+    ) -> NewKey:
+        """A new key; `expires_at` in Unix seconds."""
+        key = ApiKey(
+            id=secrets.token_hex(6),
+            owner=owner,
+            name=name,
+            scopes=frozenset(Scope(scope) for scope in scopes),
+            created_at=unix_time(),
+            expires_at=expires_at,
+        )
+        secret = secrets.token_urlsafe(32)
+        with redis_errors(), self._redis.pipeline(transaction=True) as pipe:
+            pipe.hset(_record(key.id), mapping={**_fields(key), "digest": _digest(secret)})
+            pipe.sadd(KEYS, key.id)
+            pipe.execute()
+        return NewKey(key=key, token=f"dk_{key.id}_{secret}")
+
+    def verify(self, token: str) -> ApiKey | None:
+        """The key behind a token, or None for an unknown, wrong, revoked or expired one."""
+        key_id, secret = _split(token)
+        now = unix_time()
+        with redis_errors():
+            key = _judge(key_id, secret, self._redis.hgetall(_record(key_id)), now=now)
+            if key and _is_stale(key, now):
+                self._redis.eval(*_touch(key, now))
+        return key
+
+    def revoke(self, key_id: str) -> bool:
+        """Delete a key at once; False when there was none."""
+        with redis_errors(), self._redis.pipeline(transaction=True) as pipe:
+            pipe.delete(_record(key_id))
+            pipe.srem(KEYS, key_id)
+            deleted, _ = pipe.execute()
+        return bool(deleted)
+
+    def list(self, owner: str | None = None) -> list[ApiKey]:
+        """All keys, or one owner's, oldest first."""
+        with redis_errors():
+            ids = sorted(self._redis.smembers(KEYS))
+            with self._redis.pipeline(transaction=False) as pipe:
+                for key_id in ids:
+                    pipe.hgetall(_record(key_id))
+                records = pipe.execute()
+        keys = [_key(key_id, record) for key_id, record in zip(ids, records, strict=True) if record]
+        return sorted((key for key in keys if owner in (None, key.owner)), key=lambda key: key.created_at)
+
+
+class AsyncKeyStore:
+    """Checks keys on the event loop."""
+
+    def __init__(self, client: redis.asyncio.Redis) -> None:
+        self._redis = client
+
+    async def verify(self, token: str) -> ApiKey | None:
+        """The key behind a token, or None for an unknown, wrong, revoked or expired one."""
+        key_id, secret = _split(token)
+        now = unix_time()
+        with redis_errors():
+            key = _judge(key_id, secret, await self._redis.hgetall(_record(key_id)), now=now)
+            if key and _is_stale(key, now):
+                await self._redis.eval(*_touch(key, now))
+        return key
+
+
+# Only an existing record is touched: a key revoked a moment ago must not come back as half a hash.
+_TOUCH = "if redis.call('EXISTS', KEYS[1]) == 1 then redis.call('HSET', KEYS[1], 'last_used_at', ARGV[1]) end"
+
+
+def _touch(key: ApiKey, now: float) -> tuple[str, int, str, str]:
+    return _TOUCH, 1, _record(key.id), repr(now)
+
+
+def _is_stale(key: ApiKey, now: float) -> bool:
+    return key.last_used_at is None or now - key.last_used_at >= TOUCH_SECONDS
+
+
+def _record(key_id: str) -> str:
+    return f"darkroom:key:{key_id}"
+
+
+def _digest(secret: str) -> str:
+    return hashlib.sha256(secret.encode()).hexdigest()
+
+
+def _split(token: str) -> tuple[str, str]:
+    match = _TOKEN.fullmatch(token)
+    return (match[1], match[2]) if match else ("", "")
+
+
+def _judge(key_id: str, secret: str, record: Mapping[str, str], *, now: float) -> ApiKey | None:
+    matches = hmac.compare_digest(record.get("digest", _NO_DIGEST), _digest(secret))
+    if not matches:
+        return None
+    key = _key(key_id, record)
+    return None if key.expires_at is not None and key.expires_at <= now else key
+
+
+def _fields(key: ApiKey) -> dict[str, str]:
+    return {
+        "owner": key.owner,
+        "name": key.name,
+        "scopes": " ".join(sorted(key.scopes)),
+        "created_at": repr(key.created_at),
+        "expires_at": "" if key.expires_at is None else repr(key.expires_at),
+    }
+
+
+def _key(key_id: str, record: Mapping[str, str]) -> ApiKey:
+    return ApiKey(
+        id=key_id,
+        owner=record["owner"],
+        name=record["name"],
+        scopes=frozenset(Scope(scope) for scope in record["scopes"].split()),
+        created_at=float(record["created_at"]),
+        expires_at=_optional(record.get("expires_at")),
+        last_used_at=_optional(record.get("last_used_at")),
+    )
+
+
+def _optional(text: str | None) -> float | None:
+    return float(text) if text else None

@@ -1,0 +1,24 @@
+"""Where finished files lie: one small interface over an S3 service and over a folder of this machine.
+
+A key is a relative path such as `outputs/{job}/{attempt}/{index}.png`. A folder of this machine signs its own links.
+Calls block: the API runs them in threads. Connection trouble is `ObjectStoreUnavailable`, a missing key is
+`ObjectNotFound`. Knows nothing of jobs.
+"""
+
+from __future__ import annotations
+
+from darkroom.object_store.keys import CONTENT_TYPES, check_key, output_key, output_prefix
+from darkroom.object_store.local import LocalObjectStore
+from darkroom.object_store.s3 import S3ObjectStore
+from darkroom.object_store.store import ObjectStore, make_object_store
+
+__all__ = [
+    "CONTENT_TYPES",
+    "LocalObjectStore",
+    "ObjectStore",
+    "S3ObjectStore",
+    "check_key",
+    "make_object_store",
+    "output_key",
+    "output_prefix",
+]

@@ -1,0 +1,42 @@
+"""The interface of object stores, and which one the settings name."""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+from darkroom.errors import ConfigurationError
+from darkroom.object_store.local import LocalObjectStore
+from darkroom.object_store.s3 import S3ObjectStore
+from darkroom.settings import ObjectStoreSettings
+
+
+class ObjectStore(Protocol):
+    """Puts, reads, links and deletes files by key."""
+
+    def put(self, key: str, data: bytes, content_type: str) -> None:
+        """Store the whole file or nothing; an older one under the key is replaced."""
+
+    def get(self, key: str) -> bytes:
+        """The file's bytes."""
+
+    def url(self, key: str, *, expires_in: int, filename: str) -> str:
+        """A link that fetches the file for `expires_in` seconds and saves it as `filename`."""
+
+    def delete_prefix(self, prefix: str) -> None:
+        """Delete every file whose key starts with the prefix; none is fine too."""
+
+    def check(self) -> None:
+        """Return when the store takes writes, or raise ObjectStoreUnavailable."""
+
+
+def make_object_store(settings: ObjectStoreSettings) -> ObjectStore:
+    """The store that the settings name; makes its folder or bucket when it is first used."""
+    if settings.object_store == "s3":
+        return S3ObjectStore(settings)
+    if settings.link_secret is None:
+        raise ConfigurationError("the local object store needs DARKROOM_LINK_SECRET to sign its links")
+    return LocalObjectStore(
+        settings.object_store_folder,
+        public_url=settings.public_url,
+        secret=settings.link_secret.get_secret_value().encode(),
+    )
