@@ -14,8 +14,9 @@ import itertools
 import platform
 import random
 import threading
-import time
+from collections import deque
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from concurrent.futures import Future
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -24,7 +25,7 @@ from typing import Any
 import diffusers
 import torch
 
-from engine import Engine, ImageRequest, PipelineSpec
+from engine import Engine, GeneratedImage, ImageRequest, PipelineSpec
 from engine.batch import predict
 from engine.families.sd import StableDiffusion
 from engine.samples import Sample
@@ -169,28 +170,48 @@ def run_alone(engine: Engine, model: str, wanted: Sequence[ImageRequest]) -> lis
 
 
 def run_crowd(engine: Engine, model: str, wanted: Sequence[ImageRequest], *, seed: int = 0) -> list[torch.Tensor]:
-    """The same images, eight in flight, in shuffled order: each joins at whatever step the others have reached."""
+    """The same images, up to eight in flight, in shuffled order: each step of one lets the next one in."""
     order = list(range(len(wanted)))
     random.Random(seed).shuffle(order)
-    room = threading.Semaphore(CROWD)
-    futures = {}
-    for index in order:
-        room.acquire()
-        futures[index] = engine.submit(model, wanted[index]).future
-        futures[index].add_done_callback(lambda _: room.release())
-        _let_steps_pass(engine)
-    return [_latents(futures[index].result()) for index in range(len(wanted))]
+    crowd = _Crowd(engine, model, wanted, deque(order))
+    crowd.let_in()
+    return [_latents(future.result()) for future in crowd.all_futures()]
 
 
-def _let_steps_pass(engine: Engine) -> None:
-    seen = engine.stats().steps
-    while engine.busy and engine.stats().steps < seen + 1:
-        time.sleep(0.0005)
+class _Crowd:
+    """Lets images in from the device thread, so that who meets whom does not depend on the machine's load."""
+
+    def __init__(self, engine: Engine, model: str, wanted: Sequence[ImageRequest], order: deque[int]) -> None:
+        self._engine = engine
+        self._model = model
+        self._wanted = wanted
+        self._order = order
+        self._futures: dict[int, Future[GeneratedImage]] = {}
+        self._in_flight = 0
+        self._all_in = threading.Event()
+
+    def let_in(self, *_progress: int) -> None:
+        if self._order and self._in_flight < CROWD:
+            self._in_flight += 1
+            index = self._order.popleft()
+            future = self._engine.submit(self._model, self._wanted[index], on_step=self.let_in).future
+            self._futures[index] = future
+            future.add_done_callback(self._left)
+        if len(self._futures) == len(self._wanted):
+            self._all_in.set()
+
+    def _left(self, _future: Future[GeneratedImage]) -> None:
+        self._in_flight -= 1
+        self.let_in()
+
+    def all_futures(self) -> list[Future[GeneratedImage]]:
+        self._all_in.wait()
+        return [self._futures[index] for index in range(len(self._wanted))]
 
 
-def _latents(image: Any) -> torch.Tensor:
+def _latents(image: GeneratedImage) -> torch.Tensor:
     assert image.latents is not None, "the engine was told to keep latents"
-    return image.latents  # type: ignore[no-any-return]
+    return image.latents
 
 
 def step_by_step(reference: Reference, wanted: Sequence[ImageRequest]) -> list[float]:
