@@ -1,0 +1,29 @@
+"""What checks look at: the texts of one request, or the pixels of one image."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:  # the API judges prompts without numpy installed
+    import numpy as np
+    from numpy.typing import NDArray
+
+
+@dataclass(frozen=True)
+class PromptSubject:
+    """The texts of one request."""
+
+    prompt: str = field(repr=False)  # prompts never reach a log, not even through a repr
+    negative_prompt: str = field(default="", repr=False)
+
+
+@dataclass(frozen=True, eq=False)
+class ImageSubject:
+    """One finished image."""
+
+    pixels: NDArray[np.uint8]  # (height, width, 3)
+
+    def __post_init__(self) -> None:
+        if str(self.pixels.dtype) != "uint8" or self.pixels.ndim != 3 or self.pixels.shape[2] != 3:
+            raise ValueError("pixels must be 8-bit RGB, (height, width, 3)")
