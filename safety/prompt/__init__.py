@@ -1,0 +1,1 @@
+"""Checks that judge a prompt: text in, findings out, no torch."""
