@@ -14,10 +14,10 @@ from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Self, TypeVar
 
-import structlog
 import torch
 
 from darkroom.errors import DeadlineExceeded, EngineStopped, Fatal, GenerationCancelled
+from darkroom.logs import get_logger
 from engine.batch import predict
 from engine.device import choose_device
 from engine.failures import again, as_failure, frames, raise_if_fatal
@@ -31,7 +31,7 @@ from engine.samples import GroupKey, ImageRequest, OnStep, Sample, SampleState
 from engine.schedulers import check_steps
 from engine.text import Embedding, EmbeddingCache
 
-log = structlog.get_logger(__name__)
+log = get_logger(__name__)
 _T = TypeVar("_T")
 
 

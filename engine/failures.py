@@ -8,12 +8,12 @@ from __future__ import annotations
 
 import traceback
 
-import structlog
 import torch
 
 from darkroom.errors import DarkroomError, DeviceLost, Fatal, GenerationFailed, OutOfMemory
+from darkroom.logs import get_logger
 
-log = structlog.get_logger(__name__)
+log = get_logger(__name__)
 
 # PyTorch gives these a plain RuntimeError, so their text must tell them apart.
 _OUT_OF_MEMORY_SIGNS = ("out of memory", "can't allocate memory", "not enough memory", "cublas_status_alloc_failed")

@@ -10,17 +10,17 @@ from collections.abc import Callable, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from types import MappingProxyType
 
-import structlog
 import torch
 
 from darkroom.errors import DarkroomError, ModelUnavailable, UnknownModel
+from darkroom.logs import get_logger
 from engine.device import choose_dtype
 from engine.failures import frames
 from engine.families.family import Family
 from engine.families.sd import StableDiffusion
 from engine.pipelines import PipelineSpec
 
-log = structlog.get_logger(__name__)
+log = get_logger(__name__)
 
 FAMILIES: Mapping[str, Callable[[PipelineSpec, torch.device, torch.dtype], Family]] = MappingProxyType(
     {"sd": StableDiffusion.load}
