@@ -58,8 +58,9 @@ def as_failure(error: Exception) -> DarkroomError:
 
 
 def frames(error: BaseException) -> list[str]:
-    """The innermost lines of a traceback, without messages or values: those may quote a prompt."""
-    return traceback.format_tb(error.__traceback__)[-_FRAMES_LOGGED:]
+    """The innermost places of a traceback, without messages or values: those may quote a prompt."""
+    innermost = traceback.extract_tb(error.__traceback__)[-_FRAMES_LOGGED:]
+    return [f"{frame.filename}:{frame.lineno} in {frame.name}" for frame in innermost]
 
 
 def again(reason: Fatal) -> Fatal:

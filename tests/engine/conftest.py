@@ -23,7 +23,7 @@ def _quiet() -> None:
 
 
 @pytest.fixture(autouse=True)
-def _captured_logs() -> Iterator[list[Any]]:
+def captured_logs() -> Iterator[list[Any]]:
     with structlog.testing.capture_logs() as logs:
         yield logs
 

@@ -435,6 +435,28 @@ def test_equal_requests_give_equal_images_and_other_seeds_others(make_engine: Ma
     assert not torch.equal(same.latents, other.latents)
 
 
+def test_no_log_line_quotes_a_prompt(
+    make_engine: MakeEngine,
+    captured_logs: list[Any],
+    caplog: pytest.LogCaptureFixture,
+    capfd: pytest.CaptureFixture[str],
+) -> None:
+    engine = make_engine()
+
+    def quote(_done: int, _total: int) -> None:
+        raise ValueError("unicorn")
+
+    engine.start()
+    long = engine.submit("tiny", make_request(prompt="unicorn " * 100, negative_prompt="unicorn " * 100))
+    outcome(long)
+    failing = engine.submit("tiny", make_request(prompt="unicorn"), on_step=quote)
+
+    assert "unicorn" not in str(outcome(failing))
+    assert "sample_failed" in str(captured_logs)
+    said = (*capfd.readouterr(), caplog.text, str(captured_logs))
+    assert "unicorn" not in "".join(said)
+
+
 def test_an_engine_is_a_context_manager(make_engine: MakeEngine) -> None:
     with make_engine() as engine:
         handle = engine.submit("tiny", make_request())
