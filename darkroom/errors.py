@@ -108,6 +108,12 @@ class BodyTooLarge(InvalidRequest):
     status = 413
 
 
+class MalformedBody(InvalidRequest):
+    """The request body is not valid JSON."""
+
+    code = "malformed_body"
+
+
 class UnsupportedMediaType(InvalidRequest):
     """The request body must be JSON, sent with `Content-Type: application/json`."""
 

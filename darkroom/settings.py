@@ -98,6 +98,7 @@ class ApiSettings(_Settings):
     max_body_bytes: int = Field(65_536, ge=1_024, description="Largest request body.")
     max_json_depth: int = Field(16, ge=2, le=64, description="Deepest nesting of a request body.")
     max_wait_seconds: int = Field(60, ge=0, le=300, description="Longest wait that `Prefer: wait` may ask for.")
+    cors_origins: str = Field("", description="Web origins that may call from a page, comma-separated.")
     docs: bool = Field(default=True, description="Serve `/docs` and `/openapi.json`.")
     metrics: bool = Field(default=True, description="Serve `/metrics` on the API's port.")
 
