@@ -52,8 +52,10 @@ class GenerationRequest(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True, allow_inf_nan=False)
 
-    prompt: PromptText = Field(description="What the picture shows.", examples=["a red circle on a blue background"])
-    negative_prompt: NegativeText = Field("", description="What the picture should not show.")
+    prompt: PromptText = Field(
+        repr=False, description="What the picture shows.", examples=["a red circle on a blue background"]
+    )
+    negative_prompt: NegativeText = Field("", repr=False, description="What the picture should not show.")
     model: str | None = Field(None, max_length=128, description="A name from `GET /models`.")
     width: int | None = Field(None, ge=8, le=8192, description="Pixels; a multiple of 8 within the model's limits.")
     height: int | None = Field(None, ge=8, le=8192, description="Pixels; a multiple of 8 within the model's limits.")
@@ -77,8 +79,8 @@ class GenerationParams(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    prompt: str
-    negative_prompt: str
+    prompt: str = Field(repr=False)  # a record's repr may meet a log
+    negative_prompt: str = Field(repr=False)
     model: str
     width: int
     height: int

@@ -1,0 +1,224 @@
+"""The job store's calls as values: which script, which arguments, how to read the answer.
+
+`JobStore` and `AsyncJobStore` both run these, so that neither has logic of its own.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Callable, Collection, Sequence
+from dataclasses import dataclass
+from typing import Any, Generic, TypeVar
+
+from darkroom.errors import IdempotencyMismatch, InvalidRequest, JobNotCancellable, JobNotFound
+from darkroom.job_answers import (
+    Claim,
+    Committed,
+    IdempotencyKey,
+    Lease,
+    Page,
+    QueueState,
+    Submitted,
+    TierCounts,
+)
+from darkroom.job_ids import is_job_id
+from darkroom.job_record import decode_flat, encode_error, encode_images, encode_job
+from darkroom.jobs import BORN, SCHEMA, TRANSITIONS, ImageRecord, Job, JobError, JobStatus, Tier
+from darkroom.lua_scripts import Script, load_script
+from darkroom.settings import JobSettings
+
+T = TypeVar("T")
+MAX_PAGE = 100
+NEW_RUN_WEIGHT = 0.2  # of a run that just ended, in the averages behind estimates
+OUTCOMES = TRANSITIONS[JobStatus.RUNNING] - {JobStatus.QUEUED}  # what a commit may ask for
+
+
+class BadCursor(InvalidRequest):
+    """The cursor is not one that a page of this list gave."""
+
+    code = "bad_cursor"
+
+
+@dataclass(frozen=True)
+class Command(Generic[T]):
+    """One call of one script."""
+
+    script: Script
+    args: tuple[str, ...]
+    parse: Callable[[Any], T]
+
+
+def submit(
+    job: Job, *, idempotency: IdempotencyKey | None, deadline_seconds: int | None, settings: JobSettings
+) -> Command[Submitted]:
+    assert job.status in BORN, "a new job is queued or blocked"
+    fields = [part for pair in encode_job(job).items() for part in pair]
+    return _command(
+        "submit",
+        job.id,
+        "" if deadline_seconds is None else deadline_seconds,
+        _idempotency_name(job.owner, idempotency) if idempotency else "",
+        idempotency.fingerprint if idempotency else "",
+        settings.idempotency_ttl_seconds,
+        *fields,
+        parse=_parse_submitted,
+    )
+
+
+def get(job_id: str, *, owner: str) -> Command[Job]:
+    def parse(flat: list[str]) -> Job:
+        job = decode_flat(flat) if flat else None
+        if job is None or job.owner != owner:
+            raise JobNotFound
+        return job
+
+    return _command("get", _known_shape(job_id), parse=parse)
+
+
+def list_jobs(owner: str, *, status: JobStatus | None, limit: int, cursor: str | None) -> Command[Page]:
+    if cursor is not None and not (cursor.isascii() and cursor.isdecimal() and len(cursor) < 16):
+        raise BadCursor
+    size = min(max(limit, 1), MAX_PAGE)
+    return _command("list", owner, status or "", size, cursor or "", parse=_parse_page)
+
+
+def cancel(job_id: str, *, owner: str) -> Command[Job]:
+    return _command("cancel", _known_shape(job_id), owner, parse=_parse_cancelled)
+
+
+def queue_state(job_id: str) -> Command[QueueState | None]:
+    return _command("queue_state", _known_shape(job_id), parse=_parse_queue_state)
+
+
+def counts(tier: Tier) -> Command[TierCounts]:
+    return _command("counts", tier, parse=_parse_counts)
+
+
+def claim(
+    *, tier: Tier, worker: str, nonce: str, lease_seconds: float, models: Collection[str] | None
+) -> Command[Claim | None]:
+    def parse(flat: list[str]) -> Claim | None:
+        if not flat:
+            return None
+        job = decode_flat(flat)
+        return Claim(job=job, attempt=job.attempt, worker=worker)
+
+    names = "*" if models is None else json.dumps(sorted(models))
+    return _command("claim", tier, worker, nonce, lease_seconds, SCHEMA, names, parse=parse)
+
+
+def renew(claims: Sequence[Claim]) -> Command[dict[str, Lease]]:
+    def parse(answers: list[str]) -> dict[str, Lease]:
+        return {claim.job.id: Lease(answer) for claim, answer in zip(claims, answers, strict=True)}
+
+    return _command("renew", *(part for claim in claims for part in (claim.job.id, claim.attempt)), parse=parse)
+
+
+def progress(claim: Claim, *, step: int, steps: int) -> Command[None]:
+    return _command("progress", claim.job.id, claim.attempt, step, steps, parse=_nothing)
+
+
+def commit(
+    claim: Claim, *, status: JobStatus, images: Sequence[ImageRecord], error: JobError | None
+) -> Command[Committed]:
+    assert status in OUTCOMES, "a commit ends the run"
+    return _command(
+        "commit",
+        claim.job.id,
+        claim.attempt,
+        status,
+        encode_images(images),
+        encode_error(error),
+        NEW_RUN_WEIGHT,
+        parse=Committed,
+    )
+
+
+def release(
+    claim: Claim, *, not_before_seconds: float, transient: bool, error: JobError, settings: JobSettings
+) -> Command[None]:
+    return _command(
+        "release",
+        claim.job.id,
+        claim.attempt,
+        not_before_seconds,
+        int(transient),
+        settings.max_transient,
+        encode_error(error),
+        parse=_nothing,
+    )
+
+
+def reap_leases(tier: Tier, *, limit: int, settings: JobSettings) -> Command[list[str]]:
+    return _command("reap_leases", tier, limit, settings.max_attempts, parse=list)
+
+
+def reap_delayed(tier: Tier, *, limit: int) -> Command[int]:
+    return _command("reap_delayed", tier, limit, parse=int)
+
+
+def reap_deadlines(*, limit: int) -> Command[list[str]]:
+    return _command("reap_deadlines", limit, parse=list)
+
+
+def due(*, limit: int, settings: JobSettings) -> Command[list[str]]:
+    return _command("due", settings.result_ttl_seconds, limit, parse=list)
+
+
+def forget(job_id: str) -> Command[int]:
+    return _command("forget", job_id, parse=int)
+
+
+def _command(name: str, *args: str | float, parse: Callable[[Any], T]) -> Command[T]:
+    return Command(script=load_script(name), args=tuple(str(arg) for arg in args), parse=parse)
+
+
+def _known_shape(job_id: str) -> str:
+    if not is_job_id(job_id):
+        raise JobNotFound
+    return job_id
+
+
+def _idempotency_name(owner: str, idempotency: IdempotencyKey) -> str:
+    """The key is the caller's text, so it is hashed: bounded in length, and no secret where one was put in."""
+    return f"darkroom:idempotency:{owner}:{hashlib.sha256(idempotency.key.encode()).hexdigest()}"
+
+
+def _parse_submitted(answer: tuple[str, int, list[str]]) -> Submitted:
+    outcome, position, flat = answer
+    if outcome == "mismatch":
+        raise IdempotencyMismatch
+    return Submitted(job=decode_flat(flat), replayed=outcome == "replayed", queue_position=position or None)
+
+
+def _parse_page(answer: list[Any]) -> Page:
+    return Page(jobs=tuple(decode_flat(flat) for flat in answer[1:]), next_cursor=answer[0] or None)
+
+
+def _parse_cancelled(answer: tuple[str, list[str]]) -> Job:
+    outcome, flat = answer
+    if outcome == "missing":
+        raise JobNotFound
+    if outcome == "ended":
+        raise JobNotCancellable
+    return decode_flat(flat)
+
+
+def _parse_queue_state(answer: list[Any]) -> QueueState | None:
+    if not answer:
+        return None
+    position, running, mean, own = answer
+    eta = None
+    if mean and own:  # those ahead share the places that run now; then comes the job itself
+        eta = (position - 1) * float(mean) / max(running, 1) + float(own)
+    return QueueState(position=position, running=running, eta_seconds=eta)
+
+
+def _parse_counts(answer: list[Any]) -> TierCounts:
+    ready, delayed, running, age = answer
+    return TierCounts(queued=ready + delayed, running=running, oldest_seconds=float(age))
+
+
+def _nothing(_answer: Any) -> None:
+    return None

@@ -1,0 +1,95 @@
+"""The job record as Redis holds it: a hash of strings, and back.
+
+Structured fields are JSON. The record has fields that only the scripts use (place, cost, lease, nonce); `record.lua`
+writes them. A record with a higher `schema` is still readable: fields of its recipe that this code does not know are
+left out.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
+from typing import Any
+
+from darkroom.jobs import SCHEMA, ImageRecord, Job, JobError, JobStatus, Progress, Tier
+from darkroom.params import GenerationParams
+
+
+def encode_job(job: Job) -> dict[str, str]:
+    """The fields of a new record; the submit script adds its times and its place."""
+    return {
+        "id": job.id,
+        "schema": str(job.schema),
+        "owner": job.owner,
+        "status": job.status.value,
+        "tier": job.tier.value,
+        "model": job.params.model,
+        "cost": str(cost(job.params)),
+        "params": job.params.model_dump_json(),
+        "attempt": str(job.attempt),
+        "transient": "0",
+        "lost": "0",
+        "step": str(job.progress.step),
+        "steps": str(job.progress.steps),
+        "images": encode_images(job.images),
+        "error": encode_error(job.error),
+        "warnings": json.dumps(list(job.warnings)),
+        "metadata": json.dumps(dict(job.metadata)),
+        "policy": job.policy or "",
+        "cancel_requested": "1" if job.cancel_requested else "0",
+    }
+
+
+def decode_job(record: Mapping[str, str]) -> Job:
+    """The job of a whole record."""
+    schema = int(record["schema"])
+    return Job(
+        id=record["id"],
+        owner=record["owner"],
+        status=JobStatus(record["status"]),
+        tier=Tier(record["tier"]),
+        params=_params(json.loads(record["params"]), schema),
+        created_at=float(record["created_at"]),
+        attempt=int(record["attempt"]),
+        started_at=_time(record, "started_at"),
+        finished_at=_time(record, "finished_at"),
+        deadline_at=_time(record, "deadline_at"),
+        progress=Progress(step=int(record["step"]), steps=int(record["steps"])),
+        images=tuple(ImageRecord(**image) for image in json.loads(record["images"])),
+        error=JobError(**json.loads(record["error"])) if record["error"] else None,
+        warnings=tuple(json.loads(record["warnings"])),
+        metadata=json.loads(record["metadata"]),
+        policy=record["policy"] or None,
+        cancel_requested=record["cancel_requested"] == "1",
+        schema=schema,
+    )
+
+
+def decode_flat(flat: Sequence[str]) -> Job:
+    """The job of a record as HGETALL gives it inside a script: field, value, field, value."""
+    return decode_job(dict(zip(flat[::2], flat[1::2], strict=True)))
+
+
+def encode_images(images: Sequence[ImageRecord]) -> str:
+    return json.dumps([asdict(image) for image in images])
+
+
+def encode_error(error: JobError | None) -> str:
+    return json.dumps(asdict(error)) if error else ""
+
+
+def cost(params: GenerationParams) -> int:
+    """What a job takes of a device, in step-pixels."""
+    return params.num_images * params.num_inference_steps * params.width * params.height
+
+
+def _params(raw: dict[str, Any], schema: int) -> GenerationParams:
+    if schema > SCHEMA:
+        raw = {name: value for name, value in raw.items() if name in GenerationParams.model_fields}
+    return GenerationParams.model_validate(raw)
+
+
+def _time(record: Mapping[str, str], name: str) -> float | None:
+    text = record.get(name)
+    return float(text) if text else None

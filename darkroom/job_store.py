@@ -1,0 +1,236 @@
+"""The job store: one method a transition, each one Lua script, so that each change happens whole or not at all.
+
+The record is the truth; tickets are only hints. Every script is idempotent, because the Redis client repeats a call
+whose reply was lost. `JobStore` is for threads (worker, reaper, command line), `AsyncJobStore` for the API's event
+loop; both run the same commands. Times come from Redis.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Collection, Mapping, Sequence
+from typing import Any, TypeVar
+
+import redis
+import redis.asyncio
+from redis.exceptions import NoScriptError
+
+from darkroom import job_commands as commands
+from darkroom.errors import Transient
+from darkroom.job_answers import (
+    Claim,
+    Committed,
+    IdempotencyKey,
+    Lease,
+    Page,
+    QueueState,
+    Reaped,
+    Submitted,
+    TierCounts,
+)
+from darkroom.job_commands import Command
+from darkroom.jobs import ImageRecord, Job, JobError, JobStatus, Tier
+from darkroom.redis_client import redis_errors
+from darkroom.settings import JobSettings
+
+__all__ = [
+    "AsyncJobStore",
+    "Claim",
+    "Committed",
+    "IdempotencyKey",
+    "JobStore",
+    "Lease",
+    "Page",
+    "QueueState",
+    "Reaped",
+    "Submitted",
+    "TierCounts",
+]
+
+T = TypeVar("T")
+DEFAULT_PAGE = 20
+REAP_LIMIT = 500  # jobs one script call may change; more wait for the next round
+_FAULT = JobError(code=Transient.code, message=Transient().detail)
+
+
+class JobStore:
+    """The job store for threads."""
+
+    def __init__(self, client: redis.Redis, settings: JobSettings | None = None) -> None:
+        self._redis = client
+        self._settings = settings or JobSettings.from_env()
+
+    def submit(
+        self, job: Job, *, idempotency: IdempotencyKey | None = None, deadline_seconds: int | None = None
+    ) -> Submitted:
+        """Store a new job, queued or blocked.
+
+        Raises:
+            IdempotencyMismatch: when the key was used with another body.
+        """
+        return self._run(
+            commands.submit(job, idempotency=idempotency, deadline_seconds=deadline_seconds, settings=self._settings)
+        )
+
+    def get(self, job_id: str, *, owner: str) -> Job:
+        """The owner's job; JobNotFound for everybody else's too."""
+        return self._run(commands.get(job_id, owner=owner))
+
+    def list_jobs(
+        self, owner: str, *, status: JobStatus | None = None, limit: int = DEFAULT_PAGE, cursor: str | None = None
+    ) -> Page:
+        """One page of the owner's jobs, newest first."""
+        return self._run(commands.list_jobs(owner, status=status, limit=limit, cursor=cursor))
+
+    def cancel(self, job_id: str, *, owner: str) -> Job:
+        """Cancel a waiting job at once, ask a running one's worker to stop; a cancelled one stays cancelled.
+
+        Raises:
+            JobNotCancellable: when it has ended otherwise.
+        """
+        return self._run(commands.cancel(job_id, owner=owner))
+
+    def queue_state(self, job_id: str) -> QueueState | None:
+        """Where the job stands in its queue; None unless it is queued."""
+        return self._run(commands.queue_state(job_id))
+
+    def counts(self) -> Mapping[Tier, TierCounts]:
+        return {tier: self._run(commands.counts(tier)) for tier in Tier}
+
+    def claimable(self, tier: Tier) -> int:
+        """Jobs that could be claimed now."""
+        with redis_errors():
+            return int(self._redis.zcard(f"darkroom:ready:{tier}"))
+
+    def claim(
+        self, *, tier: Tier, worker: str, nonce: str, lease_seconds: float, models: Collection[str] | None
+    ) -> Claim | None:
+        """Take the tier's next job that the worker can run; None when there is none.
+
+        Args:
+            nonce: new for each claim, the same for its repetitions.
+            models: names the worker can run, or None for all.
+        """
+        return self._run(
+            commands.claim(tier=tier, worker=worker, nonce=nonce, lease_seconds=lease_seconds, models=models)
+        )
+
+    def renew(self, claims: Sequence[Claim]) -> Mapping[str, Lease]:
+        """Prolong all leases of a process in one call; what became of each, by job id."""
+        return self._run(commands.renew(claims)) if claims else {}
+
+    def progress(self, claim: Claim, *, step: int, steps: int) -> None:
+        self._run(commands.progress(claim, step=step, steps=steps))
+
+    def commit(
+        self,
+        claim: Claim,
+        *,
+        status: JobStatus,
+        images: Sequence[ImageRecord] = (),
+        error: JobError | None = None,
+    ) -> Committed:
+        """End the run with a result, if the claim still holds."""
+        return self._run(commands.commit(claim, status=status, images=images, error=error))
+
+    def release(
+        self, claim: Claim, *, not_before_seconds: float = 0, transient: bool = False, error: JobError = _FAULT
+    ) -> None:
+        """Give the job back to the queue; a claim that is already lost changes nothing.
+
+        Args:
+            transient: a part was not answering; after a few of these the job fails with `error`.
+        """
+        self._run(
+            commands.release(
+                claim,
+                not_before_seconds=not_before_seconds,
+                transient=transient,
+                error=error,
+                settings=self._settings,
+            )
+        )
+
+    def reap(self, *, delete_objects: Callable[[str], None] | None = None) -> Reaped:
+        """One round: lost leases, deadlines, not-before times, retention. Any number of reapers may run.
+
+        Args:
+            delete_objects: deletes everything stored under a prefix; called before a record is removed.
+        """
+        ends: Counter[str] = Counter()
+        ready = 0
+        for tier in Tier:
+            ends.update(self._run(commands.reap_leases(tier, limit=REAP_LIMIT, settings=self._settings)))
+            ready += self._run(commands.reap_delayed(tier, limit=REAP_LIMIT))
+        ends.update(self._run(commands.reap_deadlines(limit=REAP_LIMIT)))
+        return Reaped(
+            requeued=ends[JobStatus.QUEUED],
+            failed=ends[JobStatus.FAILED],
+            cancelled=ends[JobStatus.CANCELLED],
+            expired=ends[JobStatus.EXPIRED],
+            ready=ready,
+            removed=self._remove_old(delete_objects),
+        )
+
+    def _remove_old(self, delete_objects: Callable[[str], None] | None) -> int:
+        removed = 0
+        for job_id in self._run(commands.due(limit=REAP_LIMIT, settings=self._settings)):
+            if delete_objects is not None:
+                delete_objects(f"outputs/{job_id}/")
+            removed += self._run(commands.forget(job_id))
+        return removed
+
+    def _run(self, command: Command[T]) -> T:
+        script, args = command.script, command.args
+        with redis_errors():
+            try:
+                answer: Any = self._redis.evalsha(script.sha, 0, *args)
+            except NoScriptError:  # a fresh or restarted server
+                answer = self._redis.eval(script.text, 0, *args)
+        return command.parse(answer)
+
+
+class AsyncJobStore:
+    """The job store for the API's event loop: what a caller may do."""
+
+    def __init__(self, client: redis.asyncio.Redis, settings: JobSettings | None = None) -> None:
+        self._redis = client
+        self._settings = settings or JobSettings.from_env()
+
+    async def submit(
+        self, job: Job, *, idempotency: IdempotencyKey | None = None, deadline_seconds: int | None = None
+    ) -> Submitted:
+        return await self._run(
+            commands.submit(job, idempotency=idempotency, deadline_seconds=deadline_seconds, settings=self._settings)
+        )
+
+    async def get(self, job_id: str, *, owner: str) -> Job:
+        return await self._run(commands.get(job_id, owner=owner))
+
+    async def list_jobs(
+        self, owner: str, *, status: JobStatus | None = None, limit: int = DEFAULT_PAGE, cursor: str | None = None
+    ) -> Page:
+        return await self._run(commands.list_jobs(owner, status=status, limit=limit, cursor=cursor))
+
+    async def cancel(self, job_id: str, *, owner: str) -> Job:
+        return await self._run(commands.cancel(job_id, owner=owner))
+
+    async def queue_state(self, job_id: str) -> QueueState | None:
+        return await self._run(commands.queue_state(job_id))
+
+    async def counts(self) -> Mapping[Tier, TierCounts]:
+        return {tier: await self._run(commands.counts(tier)) for tier in Tier}
+
+    async def ping(self) -> None:
+        """Return when the store answers, or raise JobStoreUnavailable."""
+        with redis_errors():
+            await self._redis.ping()
+
+    async def _run(self, command: Command[T]) -> T:
+        script, args = command.script, command.args
+        with redis_errors():
+            try:
+                answer: Any = await self._redis.evalsha(script.sha, 0, *args)
+            except NoScriptError:
+                answer = await self._redis.eval(script.text, 0, *args)
+        return command.parse(answer)

@@ -1,0 +1,114 @@
+-- What every script starts with: names, time, and the one function that changes a job's status.
+-- Scripts build key names from ids themselves, so they run on one server (or one with replicas), not on a cluster.
+--
+-- darkroom:job:ID           hash    the record; field names as in job_record.py. Gone when retention removes it.
+-- darkroom:ready:TIER       zset    ids that may be claimed now, by place (order of submission)
+-- darkroom:delayed:TIER     zset    queued ids that wait for their not-before time, by that time
+-- darkroom:leases:TIER      zset    running ids, by the time their lease ends
+-- darkroom:deadlines        zset    queued and running ids that have a deadline, by it
+-- darkroom:ended            zset    terminal ids, by the time they ended
+-- darkroom:owner:OWNER      zset    all ids of an owner, by place
+-- darkroom:idempotency:...  hash    fingerprint and job of an Idempotency-Key, with a TTL
+-- darkroom:claim:...        string  job that a claim's nonce got, with a TTL
+-- darkroom:rates            hash    moving averages: TIER = run seconds of a job, TIER:MODEL = seconds per unit of cost
+-- darkroom:place            string  counter that gives each submission its place
+--
+-- LEGAL (status -> set of statuses it may become) stands above this text, written from darkroom.jobs.TRANSITIONS.
+
+local function job_key(id) return 'darkroom:job:' .. id end
+local function ready_key(tier) return 'darkroom:ready:' .. tier end
+local function delayed_key(tier) return 'darkroom:delayed:' .. tier end
+local function leases_key(tier) return 'darkroom:leases:' .. tier end
+local function owner_key(owner) return 'darkroom:owner:' .. owner end
+
+local function clock()
+  local time = redis.call('TIME')
+  return tonumber(time[1]) + tonumber(time[2]) / 1e6
+end
+
+local function stamp(seconds) return string.format('%.6f', seconds) end
+
+local function load(id)
+  local flat = redis.call('HGETALL', job_key(id))
+  if #flat == 0 then return nil end
+  local job = {}
+  for i = 1, #flat, 2 do job[flat[i]] = flat[i + 1] end
+  return job
+end
+
+local function flat_record(id) return redis.call('HGETALL', job_key(id)) end
+
+local function is_terminal(status) return next(LEGAL[status]) == nil end
+
+local function past_deadline(job, now)
+  local deadline = tonumber(job.deadline_at)
+  return deadline ~= nil and deadline <= now
+end
+
+local function problem(code, message) return cjson.encode({code = code, message = message}) end
+
+local DEADLINE_PROBLEM = problem('deadline_exceeded', "The job's deadline passed before its images were done.")
+
+local function set_fields(id, job, fields)
+  local flat = {}
+  for name, value in pairs(fields) do
+    job[name] = tostring(value)
+    flat[#flat + 1] = name
+    flat[#flat + 1] = tostring(value)
+  end
+  redis.call('HSET', job_key(id), unpack(flat))
+end
+
+-- Put a job into the indexes of the status it has now.
+local function enter(id, job, now)
+  if job.status == 'queued' then
+    local not_before = tonumber(job.not_before)
+    if not_before and not_before > now then
+      redis.call('ZADD', delayed_key(job.tier), not_before, id)
+    else
+      redis.call('ZADD', ready_key(job.tier), job.place, id)
+    end
+  elseif job.status == 'running' then
+    redis.call('ZADD', leases_key(job.tier), job.lease_until, id)
+  elseif is_terminal(job.status) then
+    redis.call('ZADD', 'darkroom:ended', now, id)
+  end
+end
+
+local function leave(id, job)
+  if job.status == 'queued' then
+    redis.call('ZREM', ready_key(job.tier), id)
+    redis.call('ZREM', delayed_key(job.tier), id)
+  elseif job.status == 'running' then
+    redis.call('ZREM', leases_key(job.tier), id)
+  end
+end
+
+-- The only way a job changes its status.
+local function transition(id, job, to, fields, now)
+  assert(LEGAL[job.status] and LEGAL[job.status][to], 'illegal transition ' .. job.status .. ' -> ' .. to)
+  leave(id, job)
+  fields.status = to
+  if to ~= 'queued' and to ~= 'running' then redis.call('ZREM', 'darkroom:deadlines', id) end
+  if is_terminal(to) then fields.finished_at = stamp(now) end
+  set_fields(id, job, fields)
+  enter(id, job, now)
+end
+
+-- A running job goes back to the queue, or ends where it may not run again.
+local function requeue(id, job, not_before, fields, now)
+  if job.cancel_requested == '1' then
+    transition(id, job, 'cancelled', {}, now)
+  elseif past_deadline(job, now) then
+    transition(id, job, 'expired', {error = DEADLINE_PROBLEM}, now)
+  else
+    fields.worker, fields.nonce, fields.started_at = '', '', ''
+    fields.step, fields.not_before = 0, stamp(not_before)
+    transition(id, job, 'queued', fields, now)
+  end
+  return job.status
+end
+
+local function is_current(job, attempt)
+  return job ~= nil and job.status == 'running' and tonumber(job.attempt) == tonumber(attempt)
+end

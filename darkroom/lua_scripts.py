@@ -1,0 +1,48 @@
+"""Loads the Lua scripts of the job store.
+
+Each script is its own file under `lua/`; in front of it stand the transition table, written from
+`darkroom.jobs.TRANSITIONS` so that there is only one, and `record.lua`, the functions all share.
+"""
+
+from __future__ import annotations
+
+import functools
+import hashlib
+from dataclasses import dataclass
+from importlib import resources
+
+from darkroom.jobs import TRANSITIONS
+
+
+@dataclass(frozen=True)
+class Script:
+    """A script's text and the digest that the server knows it by."""
+
+    name: str
+    text: str
+
+    @functools.cached_property
+    def sha(self) -> str:
+        return hashlib.sha1(self.text.encode(), usedforsecurity=False).hexdigest()
+
+
+@functools.cache
+def load_script(name: str) -> Script:
+    """The script of that file name, ready to run."""
+    return make_script(name, _read(name))
+
+
+def make_script(name: str, body: str) -> Script:
+    """A script with the shared part in front of its own text."""
+    return Script(name=name, text="\n".join((_legal_table(), _read("record"), body)))
+
+
+def _read(name: str) -> str:
+    return (resources.files("darkroom") / "lua" / f"{name}.lua").read_text(encoding="utf-8")
+
+
+def _legal_table() -> str:
+    rows = (
+        f"{start} = {{{', '.join(f'{end} = true' for end in sorted(ends))}}}" for start, ends in TRANSITIONS.items()
+    )
+    return f"local LEGAL = {{{', '.join(rows)}}}"
