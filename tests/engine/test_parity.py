@@ -128,6 +128,7 @@ def shipped() -> Iterator[tuple[Engine, Reference]]:
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(900)
 def test_the_shipped_model_equals_the_pipeline_over_the_whole_matrix(shipped: tuple[Engine, Reference]) -> None:
     engine, reference = shipped
 
