@@ -37,6 +37,7 @@ def encode_job(job: Job) -> dict[str, str]:
         "warnings": json.dumps(list(job.warnings)),
         "metadata": json.dumps(dict(job.metadata)),
         "policy": job.policy or "",
+        "held": job.held or "",
         "cancel_requested": "1" if job.cancel_requested else "0",
     }
 
@@ -61,6 +62,7 @@ def decode_job(record: Mapping[str, str]) -> Job:
         warnings=tuple(json.loads(record["warnings"])),
         metadata=json.loads(record["metadata"]),
         policy=record["policy"] or None,
+        held=record["held"] or None,
         cancel_requested=record["cancel_requested"] == "1",
         schema=schema,
     )

@@ -107,5 +107,6 @@ class Job:
     warnings: tuple[str, ...] = ()
     metadata: Mapping[str, str] = field(default_factory=dict)
     policy: str | None = None  # name@version of the policy that judged the prompt
+    held: str | None = None  # why every image must wait for a person: the reason code of the prompt's verdict
     cancel_requested: bool = False
     schema: int = SCHEMA
