@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
 
@@ -29,6 +29,7 @@ from darkroom.lua_scripts import Script, load_script
 from darkroom.settings import JobSettings
 
 T = TypeVar("T")
+T_co = TypeVar("T_co", covariant=True)
 MAX_PAGE = 100
 NEW_RUN_WEIGHT = 0.2  # of a run that just ended, in the averages behind estimates
 OUTCOMES = TRANSITIONS[JobStatus.RUNNING] - {JobStatus.QUEUED}  # what a commit may ask for
@@ -41,12 +42,12 @@ class BadCursor(InvalidRequest):
 
 
 @dataclass(frozen=True)
-class Command(Generic[T]):
+class Command(Generic[T_co]):
     """One call of one script."""
 
     script: Script
     args: tuple[str, ...]
-    parse: Callable[[Any], T]
+    parse: Callable[[Any], T_co]
 
 
 def submit(
@@ -108,8 +109,8 @@ def claim(
     return _command("claim", tier, worker, nonce, lease_seconds, SCHEMA, names, parse=parse)
 
 
-def renew(claims: Sequence[Claim]) -> Command[dict[str, Lease]]:
-    def parse(answers: list[str]) -> dict[str, Lease]:
+def renew(claims: Sequence[Claim]) -> Command[Mapping[str, Lease]]:
+    def parse(answers: list[str]) -> Mapping[str, Lease]:
         return {claim.job.id: Lease(answer) for claim, answer in zip(claims, answers, strict=True)}
 
     return _command("renew", *(part for claim in claims for part in (claim.job.id, claim.attempt)), parse=parse)
@@ -151,7 +152,7 @@ def release(
 
 
 def reap_leases(tier: Tier, *, limit: int, settings: JobSettings) -> Command[list[str]]:
-    return _command("reap_leases", tier, limit, settings.max_attempts, parse=list)
+    return _command("reap_leases", tier, limit, settings.max_attempts, parse=_texts)
 
 
 def reap_delayed(tier: Tier, *, limit: int) -> Command[int]:
@@ -159,11 +160,11 @@ def reap_delayed(tier: Tier, *, limit: int) -> Command[int]:
 
 
 def reap_deadlines(*, limit: int) -> Command[list[str]]:
-    return _command("reap_deadlines", limit, parse=list)
+    return _command("reap_deadlines", limit, parse=_texts)
 
 
 def due(*, limit: int, settings: JobSettings) -> Command[list[str]]:
-    return _command("due", settings.result_ttl_seconds, limit, parse=list)
+    return _command("due", settings.result_ttl_seconds, limit, parse=_texts)
 
 
 def forget(job_id: str) -> Command[int]:
@@ -218,6 +219,10 @@ def _parse_queue_state(answer: list[Any]) -> QueueState | None:
 def _parse_counts(answer: list[Any]) -> TierCounts:
     ready, delayed, running, age = answer
     return TierCounts(queued=ready + delayed, running=running, oldest_seconds=float(age))
+
+
+def _texts(answer: list[str]) -> list[str]:
+    return answer
 
 
 def _nothing(_answer: Any) -> None:

@@ -13,6 +13,7 @@ import secrets
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
+from typing import Any
 
 import redis
 import redis.asyncio
@@ -87,7 +88,7 @@ class KeyStore:
         )
         secret = secrets.token_urlsafe(32)
         with redis_errors(), self._redis.pipeline(transaction=True) as pipe:
-            pipe.hset(_record(key.id), mapping={**_fields(key), "digest": _digest(secret)})
+            pipe.hset(_record(key.id), mapping=_fields(key, digest=_digest(secret)))
             pipe.sadd(KEYS, key.id)
             pipe.execute()
         return NewKey(key=key, token=f"dk_{key.id}_{secret}")
@@ -113,7 +114,7 @@ class KeyStore:
     def list(self, owner: str | None = None) -> list[ApiKey]:
         """All keys, or one owner's, oldest first."""
         with redis_errors():
-            ids = sorted(self._redis.smembers(KEYS))
+            ids = sorted(str(key_id) for key_id in self._redis.smembers(KEYS))
             with self._redis.pipeline(transaction=False) as pipe:
                 for key_id in ids:
                     pipe.hgetall(_record(key_id))
@@ -164,7 +165,7 @@ def _split(token: str) -> tuple[str, str]:
     return (match[1], match[2]) if match else ("", "")
 
 
-def _judge(key_id: str, secret: str, record: Mapping[str, str], *, now: float) -> ApiKey | None:
+def _judge(key_id: str, secret: str, record: Mapping[Any, Any], *, now: float) -> ApiKey | None:
     matches = hmac.compare_digest(record.get("digest", _NO_DIGEST), _digest(secret))
     if not matches:
         return None
@@ -172,8 +173,9 @@ def _judge(key_id: str, secret: str, record: Mapping[str, str], *, now: float) -
     return None if key.expires_at is not None and key.expires_at <= now else key
 
 
-def _fields(key: ApiKey) -> dict[str, str]:
+def _fields(key: ApiKey, *, digest: str) -> dict[Any, Any]:
     return {
+        "digest": digest,
         "owner": key.owner,
         "name": key.name,
         "scopes": " ".join(sorted(key.scopes)),
@@ -182,7 +184,7 @@ def _fields(key: ApiKey) -> dict[str, str]:
     }
 
 
-def _key(key_id: str, record: Mapping[str, str]) -> ApiKey:
+def _key(key_id: str, record: Mapping[Any, Any]) -> ApiKey:
     return ApiKey(
         id=key_id,
         owner=record["owner"],

@@ -9,7 +9,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import boto3
 from botocore.config import Config
@@ -18,9 +18,6 @@ from botocore.exceptions import BotoCoreError, ClientError
 from darkroom.errors import ObjectNotFound, ObjectStoreUnavailable
 from darkroom.object_store.keys import check_key, check_prefix, content_type_of
 from darkroom.settings import ObjectStoreSettings
-
-if TYPE_CHECKING:
-    from mypy_boto3_s3 import S3Client
 
 MISSING = frozenset({"404", "NoSuchKey", "NotFound"})
 EXISTS = frozenset({"BucketAlreadyOwnedByYou", "BucketAlreadyExists"})
@@ -33,7 +30,7 @@ class S3ObjectStore:
     def __init__(self, settings: ObjectStoreSettings) -> None:
         self._settings = settings
         self._lock = threading.Lock()
-        self._made: S3Client | None = None
+        self._made: Any = None  # boto3 makes its client classes at run time
 
     def put(self, key: str, data: bytes, content_type: str) -> None:
         with _service_errors():
@@ -43,11 +40,12 @@ class S3ObjectStore:
 
     def get(self, key: str) -> bytes:
         with _service_errors():
-            return self._client().get_object(Bucket=self._bucket, Key=check_key(key))["Body"].read()
+            body: bytes = self._client().get_object(Bucket=self._bucket, Key=check_key(key))["Body"].read()
+            return body
 
     def url(self, key: str, *, expires_in: int, filename: str) -> str:
         with _service_errors():
-            return self._client().generate_presigned_url(
+            link: str = self._client().generate_presigned_url(
                 "get_object",
                 Params={
                     "Bucket": self._bucket,
@@ -57,6 +55,7 @@ class S3ObjectStore:
                 },
                 ExpiresIn=expires_in,
             )
+            return link
 
     def delete_prefix(self, prefix: str) -> None:
         with _service_errors():
@@ -66,7 +65,7 @@ class S3ObjectStore:
             ):
                 names = [{"Key": item["Key"]} for item in page.get("Contents", [])]
                 if names:
-                    self._client().delete_objects(Bucket=self._bucket, Delete={"Objects": names, "Quiet": True})  # type: ignore[typeddict-item]
+                    self._client().delete_objects(Bucket=self._bucket, Delete={"Objects": names, "Quiet": True})
 
     def check(self) -> None:
         with _service_errors():
@@ -76,7 +75,7 @@ class S3ObjectStore:
     def _bucket(self) -> str:
         return self._settings.s3_bucket
 
-    def _client(self) -> S3Client:
+    def _client(self) -> Any:
         with self._lock:
             if self._made is None:
                 client = _make_client(self._settings)
@@ -85,7 +84,7 @@ class S3ObjectStore:
             return self._made
 
 
-def _make_client(settings: ObjectStoreSettings) -> S3Client:
+def _make_client(settings: ObjectStoreSettings) -> Any:
     secret = settings.s3_secret_access_key
     session = boto3.session.Session()  # boto3's default session is not safe across threads
     return session.client(
@@ -107,7 +106,7 @@ def _make_client(settings: ObjectStoreSettings) -> S3Client:
     )
 
 
-def _make_bucket(client: S3Client, settings: ObjectStoreSettings) -> None:
+def _make_bucket(client: Any, settings: ObjectStoreSettings) -> None:
     try:
         client.head_bucket(Bucket=settings.s3_bucket)
     except ClientError as error:
@@ -116,7 +115,7 @@ def _make_bucket(client: S3Client, settings: ObjectStoreSettings) -> None:
         _create_bucket(client, settings)
 
 
-def _create_bucket(client: S3Client, settings: ObjectStoreSettings) -> None:
+def _create_bucket(client: Any, settings: ObjectStoreSettings) -> None:
     options: dict[str, Any] = {}
     if settings.s3_region != "us-east-1":  # which S3 refuses as an explicit constraint
         options["CreateBucketConfiguration"] = {"LocationConstraint": settings.s3_region}
