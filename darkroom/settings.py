@@ -110,6 +110,7 @@ class WorkerSettings(_Settings):
     worker_concurrency: int = Field(16, ge=1, le=256, description="Jobs in hand at once (task threads).")
     max_rows: int = Field(16, ge=1, le=512, description="Most rows of one forward pass; a guided image takes two.")
     device: str = Field("auto", description="`auto`, `cpu`, `cuda` or `cuda:N`.")
+    torch_threads: int = Field(0, ge=0, description="CPU threads of one forward; 0 leaves PyTorch its own choice.")
     lease_seconds: float = Field(30.0, gt=0, description="After this long without a heartbeat a job is taken back.")
     heartbeat_seconds: float = Field(5.0, gt=0, description="Pause between heartbeats.")
     reaper_seconds: float = Field(3.0, gt=0, description="Pause between reaper rounds.")
