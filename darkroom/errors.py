@@ -135,6 +135,12 @@ class IdempotencyMismatch(InvalidRequest):
     status = 422
 
 
+class BadCursor(InvalidRequest):
+    """The cursor is not one that a page of this list gave."""
+
+    code = "bad_cursor"
+
+
 # What stops a service from starting.
 
 
@@ -163,6 +169,12 @@ class JobStoreUnavailable(Transient):
     """The job store is not answering."""
 
     code = "job_store_unavailable"
+
+
+class TicketsUnavailable(Transient):
+    """The broker did not take the ticket; the reaper will issue it."""
+
+    code = "tickets_unavailable"
 
 
 class ModelUnavailable(DarkroomError):

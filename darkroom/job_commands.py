@@ -11,7 +11,7 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
 
-from darkroom.errors import IdempotencyMismatch, InvalidRequest, JobNotCancellable, JobNotFound
+from darkroom.errors import BadCursor, IdempotencyMismatch, JobNotCancellable, JobNotFound
 from darkroom.job_answers import (
     Claim,
     Committed,
@@ -33,12 +33,6 @@ T_co = TypeVar("T_co", covariant=True)
 MAX_PAGE = 100
 NEW_RUN_WEIGHT = 0.2  # of a run that just ended, in the averages behind estimates
 OUTCOMES = TRANSITIONS[JobStatus.RUNNING] - {JobStatus.QUEUED}  # what a commit may ask for
-
-
-class BadCursor(InvalidRequest):
-    """The cursor is not one that a page of this list gave."""
-
-    code = "bad_cursor"
 
 
 @dataclass(frozen=True)

@@ -16,7 +16,7 @@ from celery import Celery
 from kombu import Queue
 from kombu.exceptions import OperationalError
 
-from darkroom.errors import Transient
+from darkroom.errors import TicketsUnavailable, Transient
 from darkroom.jobs import Tier
 from darkroom.redis_client import UNAVAILABLE, redis_errors
 from darkroom.settings import RedisSettings
@@ -25,12 +25,6 @@ TASK_WORK = "darkroom.work"
 MAX_WAITING = 256  # tickets of one tier; more carry no more information
 VISIBILITY_SECONDS = 300  # over the lease: a ticket seen twice is only an empty claim, so minutes are enough
 TOP_UP_SECONDS = 1.9  # one top-up a tier in this time, however many reapers run
-
-
-class TicketsUnavailable(Transient):
-    """The broker did not take the ticket; the reaper will issue it."""
-
-    code = "tickets_unavailable"
 
 
 def queue_name(tier: Tier) -> str:
