@@ -120,18 +120,26 @@ def version_of(python: Path) -> str:
     return subprocess.run([str(python), "-c", code], check=False, capture_output=True, text=True).stdout.strip()
 
 
-def pip(environment: Environment, *arguments: str, quiet: bool = False) -> bool:
+def pip(environment: Environment, *arguments: str) -> str | None:
+    """Run pip without its chatter; returns what it said when it failed."""
     command = [str(environment.python()), "-m", "pip", "--disable-pip-version-check", *arguments]
-    return subprocess.run(command, check=False, capture_output=quiet).returncode == 0
+    done = subprocess.run(command, check=False, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+    return None if done.returncode == 0 else "\n".join(done.stdout.strip().splitlines()[-12:])
+
+
+def require_pip(environment: Environment, sentence: str, *arguments: str) -> None:
+    if complaint := pip(environment, *arguments):
+        full = "No space left on device" in complaint
+        stop(f"{complaint}\n\n{'The disk is full. ' if full else ''}{sentence}")
 
 
 def install_torch(environment: Environment, constraints: Path) -> None:
     """Install the build of torch that the constraints choose, from the configured index or from PyTorch's own."""
     say(f"Installing torch, the build of {constraints.relative_to(ROOT)} ...")
-    install = ["install", "--quiet", "--no-deps", "--constraint", str(constraints), "torch"]
-    if pip(environment, *install, quiet=True) or pip(environment, *install, "--extra-index-url", CPU_INDEX):
-        return
-    stop("torch could not be installed. It comes from your package index or from download.pytorch.org: are they reached?")
+    install = ["install", "--no-deps", "--constraint", str(constraints), "torch"]
+    if pip(environment, *install):  # no configured index has that build
+        sentence = "torch could not be installed. It comes from your package index or from PyTorch's: are they reached?"
+        require_pip(environment, sentence, *install, "--extra-index-url", CPU_INDEX)
 
 
 def require_cpu_build(environment: Environment) -> None:
@@ -140,7 +148,7 @@ def require_cpu_build(environment: Environment) -> None:
     cuda = subprocess.run(command, check=True, capture_output=True, text=True).stdout.strip()
     if cuda:
         stop(
-            f"The torch in {environment.folder.name} is built for CUDA {cuda}, several GB that this set-up did not want. "
+            f"The torch in {environment.folder.name} is built for CUDA {cuda}, which was not wanted. "
             f"Delete {environment.folder.name} and run again, or set DARKROOM_TORCH=gpu to keep that build."
         )
 
@@ -153,15 +161,20 @@ def install(environment: Environment) -> None:
     if environment.torch:
         install_torch(environment, environment.torch)
     say(f"Installing the packages of {environment.lock.relative_to(ROOT)} ...")
-    if not pip(environment, "install", "--quiet", "--no-deps", "--require-hashes", "-r", str(environment.lock)):
-        stop(f"The packages of {environment.lock.relative_to(ROOT)} could not be installed; pip says why above.")
+    require_pip(
+        environment,
+        f"The packages of {environment.lock.relative_to(ROOT)} could not be installed; pip says why above.",
+        *("install", "--no-deps", "--require-hashes", "-r", str(environment.lock)),
+    )
     if environment.torch:
-        if not pip(environment, "install", "--quiet", "--no-deps", "--no-build-isolation", "--editable", str(ROOT)):
-            stop("Darkroom itself could not be installed into its environment; pip says why above.")
+        require_pip(
+            environment,
+            "Darkroom itself could not be installed into its environment; pip says why above.",
+            *("install", "--no-deps", "--no-build-isolation", "--editable", str(ROOT)),
+        )
         if environment.torch.name == "cpu.txt":
             require_cpu_build(environment)
-    if not pip(environment, "check"):
-        stop("The installed packages don't fit each other: run `make lock` and report what it changes.")
+    require_pip(environment, "The installed packages don't fit each other; pip names them above.", "check")
     (environment.folder / STAMP).write_text(fingerprint(environment))
     say(f"{environment.folder.name} is ready.")
 

@@ -1,0 +1,1 @@
+"""The `darkroom` command. Composes the other packages; nobody imports it."""

@@ -1,0 +1,101 @@
+"""Speaks to a running service over HTTP and turns its problems into sentences. Knows no terminal."""
+
+from __future__ import annotations
+
+import hashlib
+import uuid
+from collections.abc import Mapping
+from types import TracebackType
+from typing import Any, Self
+
+import httpx2
+
+from darkroom.errors import DarkroomError
+
+TIMEOUT_SECONDS = 30.0
+
+
+class ServiceUnreachable(DarkroomError):
+    """The service does not answer."""
+
+    code = "service_unreachable"
+
+
+class ServiceRefused(DarkroomError):
+    """The service refused the request."""
+
+    code = "service_refused"
+
+
+class Client:
+    """One service, one key."""
+
+    def __init__(self, url: str, api_key: str) -> None:
+        self.url = url.rstrip("/")
+        headers = {"Authorization": f"Bearer {api_key}", "User-Agent": "darkroom-cli"}
+        try:
+            self._http = httpx2.Client(base_url=self.url, headers=headers, timeout=TIMEOUT_SECONDS)
+        except (httpx2.InvalidURL, ValueError, UnicodeError):
+            raise ServiceUnreachable("That URL or API key can't be used: check --url and --api-key.") from None
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._http.close()
+
+    def submit(self, body: Mapping[str, Any]) -> dict[str, Any]:
+        return self._call("POST", "/generate", json=body, headers={"Idempotency-Key": f'"{uuid.uuid4()}"'})
+
+    def job(self, job_id: str) -> dict[str, Any]:
+        return self._call("GET", f"/jobs/{job_id}")
+
+    def cancel(self, job_id: str) -> dict[str, Any]:
+        return self._call("POST", f"/jobs/{job_id}/cancel")
+
+    def models(self) -> dict[str, Any]:
+        return self._call("GET", "/models")
+
+    def image(self, image: Mapping[str, Any]) -> bytes:
+        """The file behind a job's image, checked against its digest."""
+        data = self._send("GET", str(image["url"])).content
+        if hashlib.sha256(data).hexdigest() != image["sha256"]:
+            raise ServiceRefused("An image arrived damaged: its SHA-256 is not the one that its job states.")
+        return data
+
+    def _call(self, method: str, path: str, **options: Any) -> dict[str, Any]:
+        answer = self._send(method, path, **options)
+        try:
+            body = answer.json()
+        except ValueError:
+            body = None
+        if not isinstance(body, dict):
+            raise ServiceUnreachable(f"What answers at {self.url} is not Darkroom.")
+        return body
+
+    def _send(self, method: str, path: str, **options: Any) -> httpx2.Response:
+        try:
+            answer = self._http.request(method, path, **options)
+        except (httpx2.HTTPError, httpx2.InvalidURL) as error:
+            raise ServiceUnreachable(
+                f"The service at {self.url} does not answer ({type(error).__name__}). "
+                "Is it running? `darkroom up` starts one."
+            ) from None
+        if answer.is_success:
+            return answer
+        raise _refusal(answer, self.url)
+
+
+def _refusal(answer: httpx2.Response, url: str) -> DarkroomError:
+    """A problem document in words: what is wrong, and what would be right."""
+    try:
+        problem = answer.json()
+        detail, errors = str(problem["detail"]), problem.get("errors") or []
+    except (ValueError, KeyError, TypeError):
+        return ServiceUnreachable(f"What answers at {url} is not Darkroom (HTTP {answer.status_code}).")
+    nearest = [str(item["nearest"]) for item in errors if item.get("nearest") is not None]
+    hint = f"; the nearest valid value is {nearest[0]}" if len(nearest) == 1 and nearest[0] not in detail else ""
+    sentence = f"{detail.rstrip('.')}{hint}."
+    return ServiceUnreachable(sentence) if answer.status_code >= 500 else ServiceRefused(sentence)

@@ -1,0 +1,79 @@
+"""`darkroom keys`: make, list and revoke API keys, straight in the store that holds them."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+from rich.table import Column, Table
+
+from cli.connection import Data, running
+from cli.console import say
+from cli.data_folder import DEFAULT
+from darkroom.keys import DEFAULT_SCOPES, ApiKey, KeyStore, Scope
+from darkroom.redis_client import make_redis
+from darkroom.settings import RedisSettings
+
+app = typer.Typer(no_args_is_help=True, help="Make, list and revoke API keys.")
+DAY = 86_400
+
+
+@app.command()
+def create(
+    owner: Annotated[str, typer.Argument(help="The tenant whose jobs the key may make and see.")],
+    *,
+    name: Annotated[str, typer.Option(help="What the key is for.")] = "",
+    scope: Annotated[list[Scope] | None, typer.Option(help="What it may do; repeat for several.")] = None,
+    days: Annotated[float | None, typer.Option(min=0, help="How long it works; default: until revoked.")] = None,
+    data: Data = DEFAULT,
+) -> None:
+    """Make a key and print it, this once."""
+    with _store(data) as keys:
+        expires_at = None if days is None else time.time() + days * DAY
+        new = keys.create(owner, name, scope or DEFAULT_SCOPES, expires_at)
+    print(new.token)
+    say(f"Key {new.key.id} for {owner}. Keep it now: it is not shown again.")
+
+
+@app.command("list")
+def list_keys(
+    owner: Annotated[str | None, typer.Argument(help="Only this owner's.")] = None, *, data: Data = DEFAULT
+) -> None:
+    """List the keys, without their secrets."""
+    with _store(data) as keys:
+        rows = keys.list(owner)
+    table = Table(Column("id", no_wrap=True), "owner", "name", "scopes", "expires", "last used")
+    for key in rows:
+        table.add_row(key.id, key.owner, key.name, *_details(key))
+    Console().print(table)
+
+
+@app.command()
+def revoke(key_id: Annotated[str, typer.Argument(help="The id that `list` shows.")], *, data: Data = DEFAULT) -> None:
+    """Stop a key from working, at once."""
+    with _store(data) as keys:
+        revoked = keys.revoke(key_id)
+    say(f"Key {key_id} is revoked." if revoked else f"There is no key {key_id}.")
+    raise typer.Exit(0 if revoked else 1)
+
+
+@contextmanager
+def _store(data: Path) -> Iterator[KeyStore]:
+    """The keys of the service that runs on the data folder, else of DARKROOM_REDIS_URL."""
+    session = running(data)
+    settings = RedisSettings(redis_url=session.redis_url) if session else RedisSettings.from_env()
+    with make_redis(settings) as client:
+        yield KeyStore(client)
+
+
+def _details(key: ApiKey) -> tuple[str, str, str]:
+    return " ".join(sorted(key.scopes)), _moment(key.expires_at) or "never", _moment(key.last_used_at) or "never"
+
+
+def _moment(seconds: float | None) -> str:
+    return "" if seconds is None else time.strftime("%Y-%m-%d %H:%M", time.localtime(seconds))

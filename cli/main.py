@@ -1,0 +1,47 @@
+"""The `darkroom` command: one verb a file, put together here.
+
+Errors are sentences; exit code 2 means that something has to be put right before the command can work.
+"""
+
+from __future__ import annotations
+
+import sys
+
+import typer
+
+from cli import keys
+from cli.console import say
+from cli.demo import demo
+from cli.generate import generate
+from cli.models import models
+from cli.up import up
+from darkroom import __version__
+from darkroom.errors import DarkroomError
+
+app = typer.Typer(
+    name="darkroom",
+    help="Image generation as a service: run it, use it, manage it.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+app.command()(up)
+app.command()(generate)
+app.command()(models)
+app.command()(demo)
+app.add_typer(keys.app, name="keys")
+
+
+@app.command()
+def version() -> None:
+    """Print the version."""
+    print(__version__)
+
+
+def main() -> None:
+    """Run the command."""
+    try:
+        app()
+    except DarkroomError as error:
+        say(f"darkroom: {error.detail}")
+        sys.exit(2)

@@ -1,0 +1,97 @@
+"""`darkroom up`: the whole service on this machine, supervised, until Ctrl-C or SIGTERM."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated
+
+import redis
+import typer
+
+from cli.child import ServiceFailed
+from cli.console import say
+from cli.data_folder import DEFAULT, DataFolder, Session
+from cli.services import DEFAULT_CATALOGUE, Place, api, free_port, require_free, valkey, worker
+from cli.supervisor import Stopped, Supervisor
+from darkroom.catalogue import load_catalogue
+from darkroom.keys import KeyStore
+
+OWNER = "local"
+KEY_NAME = "darkroom up"
+
+
+def up(
+    *,
+    port: Annotated[
+        int, typer.Option(min=0, max=65_535, help="Port of the API on loopback; 0 takes a free one.")
+    ] = 8000,
+    data: Annotated[Path, typer.Option(help="Folder for jobs, images and logs.")] = DEFAULT,
+    workers: Annotated[int, typer.Option(min=1, max=64, help="Worker processes.")] = 1,
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON line once it is ready.")] = False,
+) -> None:
+    """Run the whole service on this machine until Ctrl-C."""
+    folder = DataFolder(data)
+    folder.prepare()
+    with folder.held():
+        place = _place(folder, port)
+        run(place, workers=workers, as_json=as_json)
+
+
+def run(place: Place, *, workers: int, as_json: bool) -> None:
+    """Start everything, say where it is, keep it up."""
+    say(f"Starting Darkroom on {place.folder.root} ...")
+    supervisor = Supervisor(say=say, on_pids=lambda pids: _publish(place, token, pids))
+    with supervisor.signals():
+        try:
+            supervisor.start([valkey(place)])
+            token = fresh_key(place.redis_url)
+            supervisor.start([api(place), *(worker(place, number) for number in range(1, workers + 1))])
+            _publish(place, token, supervisor.pids)
+            _announce(place, token, supervisor.pids, as_json=as_json)
+            supervisor.watch()
+        except Stopped:
+            pass
+        except ServiceFailed as error:
+            say(error.detail)
+            raise typer.Exit(1) from None
+        say("Stopping: running jobs get a moment to finish, others wait for the next start. (Ctrl-C again: at once.)")
+    say("Stopped.")
+
+
+def fresh_key(redis_url: str) -> str:
+    """A new key for the owner `local`; the one of the start before stops working."""
+    with redis.Redis.from_url(redis_url, decode_responses=True) as client:
+        keys = KeyStore(client)
+        for old in keys.list(OWNER):
+            if old.name == KEY_NAME:
+                keys.revoke(old.id)
+        return keys.create(OWNER, KEY_NAME).token
+
+
+def _place(folder: DataFolder, port: int) -> Place:
+    """Check what can be checked before anything starts: the port, the catalogue."""
+    require_free(port)
+    catalogue = Path(os.environ.get("DARKROOM_CATALOGUE") or DEFAULT_CATALOGUE).absolute()
+    load_catalogue(catalogue)
+    return Place(folder=folder, port=port or free_port(), redis_port=free_port(), catalogue=catalogue)
+
+
+def _publish(place: Place, token: str, pids: Mapping[str, int]) -> None:
+    place.folder.write_session(Session(url=place.url, api_key=token, redis_url=place.redis_url, pids=pids))
+
+
+def _announce(place: Place, token: str, pids: Mapping[str, int], *, as_json: bool) -> None:
+    if as_json:
+        print(json.dumps({"url": place.url, "api_key": token, "pids": pids}), flush=True)
+        return
+    print(
+        f"\n  Darkroom runs at {place.url}   (interactive API: {place.url}/docs)\n"
+        f"  API key          {token}\n"
+        f"  Logs             {place.folder.logs}\n\n"
+        f'  Try: darkroom generate "a red circle on a blue background" -o out.png\n'
+        f"  Ctrl-C stops everything; the next start on this folder finds jobs and images again.\n",
+        flush=True,
+    )
