@@ -161,6 +161,8 @@ def _table(raw: Mapping[str, Any], key: str, path: Path) -> list[tuple[str, dict
 
 def _entry(kind: type[_E], path: Path, table: str, name: str, body: dict[str, Any]) -> _E:
     where = f"catalogue {path}, {table}.{name}"
+    if "name" in body:
+        raise ConfigurationError(f"{where}: name: leave it out, the name is the table's own")
     try:
         entry = kind.model_validate({**_rooted(body, path.parent), "name": name})
     except ValidationError as error:
