@@ -39,7 +39,10 @@ class LocalObjectStore:
     def get(self, key: str) -> bytes:
         path = self._folder / check_key(key)
         with _disk_errors():
-            return path.read_bytes()
+            try:
+                return path.read_bytes()
+            except (FileNotFoundError, NotADirectoryError, IsADirectoryError) as error:
+                raise ObjectNotFound from error
 
     def url(self, key: str, *, expires_in: int, filename: str) -> str:  # noqa: ARG002 -- the API names the download
         expires = int(unix_time()) + expires_in
@@ -92,7 +95,5 @@ def _flush_folder(folder: Path) -> None:
 def _disk_errors() -> Iterator[None]:
     try:
         yield
-    except (FileNotFoundError, NotADirectoryError, IsADirectoryError) as error:
-        raise ObjectNotFound from error
     except OSError as error:
         raise ObjectStoreUnavailable(f"The object store's folder can't be used: {error.strerror}") from error

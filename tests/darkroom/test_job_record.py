@@ -1,0 +1,67 @@
+"""The record as Redis holds it, and back."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import fields, replace
+
+import pytest
+
+from darkroom.job_record import cost, decode_flat, decode_job, encode_job
+from darkroom.jobs import SCHEMA, JobError, JobStatus, Progress, Tier
+from tests.darkroom.factories import make_image, make_job, make_params
+
+FULL = make_job(
+    status=JobStatus.BLOCKED,
+    tier=Tier.QUALITY,
+    params=make_params(prompt='"a"\n{é} \U0001f600', seed=2**63 - 9, guidance_scale=7.1),
+    attempt=3,
+    progress=Progress(step=4, steps=50),
+    images=(make_image(), make_image(index=1, decision="review")),
+    error=JobError("prompt_blocked", "The prompt was refused."),
+    warnings=("one", "two"),
+    metadata={"ref": "é"},
+    policy="default@1",
+    held="prompt_review",
+    cancel_requested=True,
+)
+TIMES = {"created_at": "1.5", "started_at": "2.5", "finished_at": "3.5", "deadline_at": "4.5"}
+
+
+def test_record_round_trips() -> None:
+    record = encode_job(FULL) | TIMES
+
+    expected = replace(FULL, created_at=1.5, started_at=2.5, finished_at=3.5, deadline_at=4.5)
+    assert decode_job(record) == expected
+    assert decode_flat([part for pair in record.items() for part in pair]) == expected
+
+
+def test_full_job_leaves_no_field_at_its_default() -> None:
+    """Or the round trip above would prove nothing about that field."""
+    plain = make_job(id=FULL.id)
+
+    same = {f.name for f in fields(FULL) if getattr(FULL, f.name) == getattr(plain, f.name)}
+    assert same == {"id", "owner", "schema", *TIMES}
+
+
+@pytest.mark.parametrize("name", ["started_at", "finished_at", "deadline_at"])
+@pytest.mark.parametrize("empty", [{}, {"value": ""}])
+def test_unset_time_is_none(name: str, empty: dict[str, str]) -> None:
+    record = encode_job(make_job()) | {"created_at": "1"}
+    record |= {name: empty["value"]} if empty else {}
+
+    assert getattr(decode_job(record), name) is None
+
+
+def test_newer_record_is_readable_and_keeps_its_number() -> None:
+    record = encode_job(make_job(schema=SCHEMA + 1)) | {"created_at": "1", "unheard_of": "x"}
+    record["params"] = json.dumps(json.loads(record["params"]) | {"init_image": "k"})
+
+    job = decode_job(record)
+
+    assert job.schema == SCHEMA + 1
+    assert job.params == make_job().params
+
+
+def test_cost_is_step_pixels_of_all_images() -> None:
+    assert cost(make_params(num_images=2, num_inference_steps=3, width=8, height=16)) == 2 * 3 * 8 * 16
