@@ -1,0 +1,137 @@
+from __future__ import annotations
+
+import json
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from tests.cli.processes import is_alive, still_alive
+
+ROOT = Path(__file__).parents[2]
+READY = "import pathlib, sys, time; pathlib.Path('{folder}/{name}.ready').touch(); "
+SLEEPS = READY + "time.sleep(600)"
+DEAF = "import signal; signal.signal(signal.SIGTERM, signal.SIG_IGN); " + SLEEPS
+DIES = READY + "time.sleep(0.2); sys.exit('no more paper')"
+NEVER_STARTS = "import sys; sys.exit('the flux is not compensated')"
+SAYS_WHEN_IT_ENDS = (
+    "import signal, sys; signal.signal(signal.SIGTERM, lambda *_: "
+    "(open('{folder}/endings', 'a').write('{name} '), sys.exit(0))); " + SLEEPS
+)
+
+
+class Supervised:
+    """The supervisor as a process, and what it has told last."""
+
+    def __init__(self, process: subprocess.Popen[str]) -> None:
+        self.process = process
+        self.pids: dict[str, int] = {}
+
+    def read_pids(self) -> dict[str, int]:
+        assert self.process.stdout
+        self.pids = json.loads(self.process.stdout.readline())
+        return self.pids
+
+    def signal_and_wait(self, number: int) -> int:
+        self.process.send_signal(number)
+        return self.process.wait(timeout=20)
+
+
+@contextmanager
+def supervise(folder: Path, *services: tuple[str, int, str]) -> Iterator[Supervised]:
+    arguments = [f"{name}:{stage}:{code.format(folder=folder, name=name)}" for name, stage, code in services]
+    command = [sys.executable, "-m", "tests.cli.supervised", str(folder), *arguments]
+    with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+        try:
+            yield Supervised(process)
+        finally:
+            process.kill()
+
+
+def test_a_service_that_dies_is_started_again(tmp_path: Path) -> None:
+    with supervise(tmp_path, ("one", 0, SLEEPS), ("two", 0, SLEEPS)) as supervised:
+        first = supervised.read_pids()
+
+        subprocess.run(["kill", "-9", str(first["one"])], check=True)
+        during, after = supervised.read_pids(), supervised.read_pids()
+
+        assert "one" not in during
+        assert after["one"] != first["one"]
+        assert is_alive(after["one"])
+        assert after["two"] == first["two"]
+
+
+def test_sigterm_leaves_no_process(tmp_path: Path) -> None:
+    with supervise(tmp_path, ("one", 0, SLEEPS), ("two", 1, SLEEPS)) as supervised:
+        pids = supervised.read_pids()
+
+        assert supervised.signal_and_wait(signal.SIGTERM) == 0
+
+        assert not any(is_alive(pid) for pid in pids.values())
+
+
+def test_kill_9_of_the_supervisor_leaves_no_process(tmp_path: Path) -> None:
+    with supervise(tmp_path, ("one", 0, SLEEPS), ("deaf", 1, DEAF)) as supervised:
+        pids = supervised.read_pids()
+
+        supervised.signal_and_wait(signal.SIGKILL)
+
+        assert still_alive(pids.values(), within=5) == []
+
+
+def test_a_service_that_ignores_sigterm_is_killed(tmp_path: Path) -> None:
+    with supervise(tmp_path, ("deaf", 0, DEAF)) as supervised:
+        pids = supervised.read_pids()
+
+        assert supervised.signal_and_wait(signal.SIGTERM) == 0
+
+        assert not is_alive(pids["deaf"])
+
+
+def test_a_second_ctrl_c_does_not_wait_for_a_deaf_service(tmp_path: Path) -> None:
+    with supervise(tmp_path, ("deaf", 0, DEAF.replace("600", "601"))) as supervised:
+        pids = supervised.read_pids()
+
+        supervised.process.send_signal(signal.SIGINT)
+        time.sleep(0.4)
+        asked_again = time.monotonic()
+        supervised.signal_and_wait(signal.SIGINT)
+
+        assert time.monotonic() - asked_again < 1.0
+        assert not is_alive(pids["deaf"])
+
+
+def test_services_stop_in_the_reverse_order_of_their_start(tmp_path: Path) -> None:
+    stages = [(name, stage, SAYS_WHEN_IT_ENDS) for stage, name in enumerate(("store", "api", "worker"))]
+    with supervise(tmp_path, *stages) as supervised:
+        supervised.read_pids()
+
+        supervised.signal_and_wait(signal.SIGTERM)
+
+    assert (tmp_path / "endings").read_text().split() == ["worker", "api", "store"]
+
+
+def test_a_service_that_keeps_dying_ends_everything_with_a_sentence(tmp_path: Path) -> None:
+    with supervise(tmp_path, ("one", 0, SLEEPS), ("weak", 1, DIES)) as supervised:
+        pids = supervised.read_pids()
+
+        assert supervised.process.wait(timeout=60) == 1
+
+        assert supervised.process.stderr
+        complaint = supervised.process.stderr.read()
+        assert "weak ended 5 times right after its start (exit code 1)" in complaint
+        assert "no more paper" in complaint
+        assert not is_alive(pids["one"])
+
+
+def test_a_service_that_cannot_start_is_named_with_its_last_words(tmp_path: Path) -> None:
+    with supervise(tmp_path, ("one", 0, SLEEPS), ("bad", 1, NEVER_STARTS)) as supervised:
+        assert supervised.process.wait(timeout=30) == 1
+
+        assert supervised.process.stderr
+        complaint = supervised.process.stderr.read()
+        assert "bad could not start (exit code 1)" in complaint
+        assert "the flux is not compensated" in complaint
