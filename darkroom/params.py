@@ -117,7 +117,7 @@ def resolve(
         height=request.height or model.height,
         num_inference_steps=request.num_inference_steps or model.num_inference_steps,
         guidance_scale=model.guidance_scale if request.guidance_scale is None else request.guidance_scale,
-        scheduler=request.scheduler or model.scheduler,
+        scheduler=model.scheduler if request.scheduler is None else request.scheduler,
         seed=draw_seed() if request.seed is None else request.seed,
         num_images=request.num_images,
         output_format=request.output_format,
