@@ -78,9 +78,23 @@ def make_scheduler(name: str, config: Mapping[str, Any], *, num_inference_steps:
     scheduler = scheduler_class.from_config(shared, **entry.overrides)
     # On the CPU: the per-step arithmetic is on single numbers, and reading them from a GPU would stall it each step.
     scheduler.set_timesteps(num_inference_steps, device="cpu")
+    _drop_step_below_zero(scheduler)
     if hasattr(scheduler, "set_begin_index"):
         scheduler.set_begin_index(0)  # else the first step looks its index up by value
     return scheduler
+
+
+def _drop_step_below_zero(scheduler: Any) -> None:
+    """Take back the step at timestep -1 that diffusers' "trailing" spacing adds at 61, 103, 121, 122, ... steps.
+
+    It counts down from 1000 in floats and at times ends a hair above zero. Indexed with -1, the noise schedule then
+    gives its noisiest entry for the last step, which ruins the image. This is the one departure from the reference.
+    """
+    if scheduler.timesteps[-1] >= 0:
+        return
+    scheduler.timesteps = scheduler.timesteps[:-1]
+    if hasattr(scheduler, "sigmas"):
+        scheduler.sigmas = torch.cat([scheduler.sigmas[:-2], scheduler.sigmas[-1:]])  # the last one is the end, zero
 
 
 def step_kwargs(scheduler: Any, generator: torch.Generator) -> dict[str, Any]:

@@ -45,6 +45,17 @@ def run(scheduler: Any) -> torch.Tensor:
     return latents
 
 
+@pytest.mark.parametrize("steps", [61, 103, 122])
+@pytest.mark.parametrize("name", [name for name, info in SCHEDULERS.items() if info.max_steps > 122])
+def test_trailing_timesteps_never_go_below_zero(name: str, steps: int) -> None:
+    scheduler = make_scheduler(name, {**CONFIG, "timestep_spacing": "trailing"}, num_inference_steps=steps)
+    neighbour = make_scheduler(name, {**CONFIG, "timestep_spacing": "trailing"}, num_inference_steps=steps - 1)
+
+    assert scheduler.timesteps.min() >= 0
+    assert len(scheduler.timesteps) == steps + (name == "pndm")
+    assert float(run(scheduler).norm()) == pytest.approx(float(run(neighbour).norm()), rel=0.2)
+
+
 @pytest.mark.parametrize("name", SCHEDULERS)
 def test_prediction_type_and_betas_follow_the_model(name: str) -> None:
     scheduler = make_scheduler(name, CONFIG, num_inference_steps=5)
