@@ -1,0 +1,191 @@
+from __future__ import annotations
+
+import hashlib
+import json
+import signal
+import threading
+from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, HTTPServer
+from pathlib import Path
+
+import pytest
+from PIL import Image
+
+from tests.cli.processes import eventually
+from tests.cli.running import Running, run_darkroom, start
+from tests.fixtures.ports import free_port
+
+SLOW = ("--steps", "999", "--scheduler", "ddim", "-n", "8", "--size", "256x256")
+
+
+@pytest.fixture
+def stranger() -> Iterator[str]:
+    """A web server that is not Darkroom."""
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_POST(self) -> None:
+            self.send_response(200)
+            self.end_headers()
+            self.wfile.write(b"<html>")
+
+        def log_message(self, *_: object) -> None:
+            pass
+
+    with HTTPServer(("127.0.0.1", 0), Handler) as server:
+        thread = threading.Thread(target=server.serve_forever)
+        thread.start()
+        yield f"http://127.0.0.1:{server.server_port}"
+        server.shutdown()
+        thread.join()
+
+
+@pytest.mark.parametrize(
+    ("options", "sentence"),
+    [
+        (("--size", "big"), "--size must be WIDTHxHEIGHT, such as 128x128, not 'big'."),
+        (("-o", "nowhere/out.png"), "nowhere/out.png can't be written"),
+        (("-o", "out.png", "--format", "webp"), "--format webp and the file name out.png disagree."),
+        ((), "No service runs on darkroom-data. Start one with `darkroom up`"),
+        (("--url", "http://127.0.0.1:9"), "An API key for http://127.0.0.1:9 is needed"),
+    ],
+)
+def test_what_cannot_work_is_said_before_anything_is_sent(
+    tmp_path: Path, options: tuple[str, ...], sentence: str
+) -> None:
+    done = run_darkroom("generate", "a red circle", *options, cwd=tmp_path)
+
+    assert done.returncode == 2
+    assert sentence in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_a_service_that_does_not_answer_is_a_sentence(tmp_path: Path) -> None:
+    url = f"http://127.0.0.1:{free_port()}"
+
+    done = run_darkroom("generate", "a red circle", "--url", url, "--api-key", "dk_x", cwd=tmp_path)
+
+    assert done.returncode == 2
+    assert f"The service at {url} does not answer" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_something_else_at_the_url_is_a_sentence(tmp_path: Path, stranger: str) -> None:
+    done = run_darkroom("generate", "a red circle", "--url", stranger, "--api-key", "dk_x", cwd=tmp_path)
+
+    assert done.returncode == 2
+    assert f"What answers at {stranger} is not Darkroom." in done.stderr
+
+
+def test_json_tells_errors_too(tmp_path: Path) -> None:
+    done = run_darkroom("generate", "a red circle", "--json", cwd=tmp_path)
+
+    assert done.returncode == 2
+    assert json.loads(done.stdout)["error"]["code"] == "service_unreachable"
+
+
+@pytest.mark.integration
+class TestAgainstAService:
+    def test_the_place_the_state_and_the_path_are_shown(self, service: Running, tmp_path: Path) -> None:
+        done = service.run(
+            "generate", "a red circle on a blue background", "-o", "out.png", "--seed", "7", cwd=tmp_path
+        )
+
+        assert done.returncode == 0, done.stderr
+        assert done.stdout == "out.png\n"
+        assert "queued, place 1" in done.stderr
+        assert "Seed 7, job job_" in done.stderr
+        with Image.open(tmp_path / "out.png") as image:
+            assert image.format == "PNG"
+
+    def test_json_names_every_file_with_its_seed_and_digest(self, service: Running, tmp_path: Path) -> None:
+        options = ("-n", "2", "-o", "out.webp", "--seed", "5", "--json")
+
+        done = service.run("generate", "a red circle", *options, cwd=tmp_path)
+
+        answer = json.loads(done.stdout)
+        assert (answer["status"], answer["error"], answer["seed"]) == ("succeeded", None, 5)
+        assert [(image["path"], image["seed"]) for image in answer["images"]] == [("out-0.webp", 5), ("out-1.webp", 6)]
+        for image in answer["images"]:
+            assert hashlib.sha256((tmp_path / image["path"]).read_bytes()).hexdigest() == image["sha256"]
+
+    def test_the_same_seed_gives_the_same_file(self, service: Running, tmp_path: Path) -> None:
+        first, second = (
+            json.loads(service.run("generate", "a red circle", "--seed", "3", "--json", cwd=tmp_path).stdout)
+            for _ in range(2)
+        )
+
+        assert first["id"] != second["id"]
+        assert first["images"][0]["sha256"] == second["images"][0]["sha256"]
+
+    def test_a_value_out_of_range_is_refused_with_what_would_be_right(self, service: Running, tmp_path: Path) -> None:
+        done = service.run("generate", "a red circle", "--steps", "5000", cwd=tmp_path)
+
+        assert done.returncode == 2
+        assert done.stderr.strip() == "num_inference_steps: must be at most 1000."
+
+    def test_a_wrong_key_is_refused(self, service: Running, tmp_path: Path) -> None:
+        done = run_darkroom("generate", "a circle", "--url", service.url, "--api-key", "dk_wrong", cwd=tmp_path)
+
+        assert done.returncode == 2
+        assert "A valid API key is needed" in done.stderr
+
+    def test_a_blocked_prompt_ends_with_its_code_and_no_file(self, service: Running, tmp_path: Path) -> None:
+        done = service.run("generate", "a forbidden-test-token", "--json", cwd=tmp_path)
+
+        answer = json.loads(done.stdout)
+        assert done.returncode == 3
+        assert answer["status"] == "blocked"
+        assert answer["images"] == []
+        assert "was blocked: " in service.run("generate", "a forbidden-test-token", cwd=tmp_path).stderr
+
+    def test_images_held_for_a_person_end_with_their_own_code(self, service: Running, tmp_path: Path) -> None:
+        done = service.run("generate", "a zzreviewterm", cwd=tmp_path)
+
+        assert done.returncode == 6
+        assert "waits for a person's review" in done.stderr
+        assert list(tmp_path.iterdir()) == []
+
+    def test_a_missed_deadline_ends_with_its_code(self, service: Running, tmp_path: Path) -> None:
+        done = service.run("generate", "a red circle", *SLOW, "--deadline", "1", "--json", cwd=tmp_path)
+
+        assert done.returncode == 5
+        assert json.loads(done.stdout)["status"] == "expired"
+
+    @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+    def test_ctrl_c_cancels_the_job_on_the_service(self, service: Running, tmp_path: Path, number: int) -> None:
+        command = ("generate", "a red circle", *SLOW, "--json", "--data", str(service.data))
+        with start(*command, cwd=tmp_path) as process:
+            assert eventually(lambda: service.get("/jobs")["jobs"][0]["status"] == "running", within=30)
+
+            process.send_signal(number)
+            stdout, stderr = process.communicate(timeout=60)
+
+        answer = json.loads(stdout)
+        assert process.returncode == 4
+        assert answer["status"] == "cancelled"
+        assert "Cancelling the job" in stderr
+        assert service.get(f"/jobs/{answer['id']}")["status"] == "cancelled"
+        assert list(tmp_path.iterdir()) == []
+
+    def test_models_lists_the_default(self, service: Running) -> None:
+        assert "(default)" in service.run("models").stdout
+        assert json.loads(service.run("models", "--json").stdout)["models"][0]["default"]
+
+
+@pytest.mark.integration
+class TestKeys:
+    def test_a_made_key_works_until_it_is_revoked(self, service: Running, tmp_path: Path) -> None:
+        token = service.run("keys", "create", "acme", "--name", "press").stdout.strip()
+        options = ("generate", "a red circle", "--url", service.url, "--api-key", token)
+
+        listed = service.run("keys", "list", "acme")
+        before = run_darkroom(*options, cwd=tmp_path)
+        revoked = service.run("keys", "revoke", token.split("_")[1])
+        after = run_darkroom(*options, cwd=tmp_path)
+
+        assert token.split("_")[1] in listed.stdout
+        assert token.split("_", 2)[2] not in listed.stdout
+        assert (before.returncode, revoked.returncode, after.returncode) == (0, 0, 2)
+
+    def test_revoking_an_unknown_key_fails(self, service: Running) -> None:
+        assert service.run("keys", "revoke", "000000000000").returncode == 1
