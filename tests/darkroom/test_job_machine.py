@@ -1,0 +1,332 @@
+"""The job store against a plain Python model, driven by Hypothesis over a real Valkey.
+
+Held after every step: the store agrees with the model on every job; attempts only rise; a terminal status is never
+left; at most one attempt of a job commits; every job stands in exactly the indexes of its status, so none is lost.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+import pytest
+import redis
+from hypothesis import HealthCheck, settings
+from hypothesis import strategies as st
+from hypothesis.stateful import Bundle, RuleBasedStateMachine, invariant, multiple, rule, run_state_machine_as_test
+
+from darkroom.errors import JobNotCancellable
+from darkroom.job_ids import new_job_id
+from darkroom.job_store import Claim, Committed, IdempotencyKey, JobStore, Lease, Reaped
+from darkroom.jobs import SCHEMA, Job, JobStatus, Tier
+from darkroom.redis_client import make_redis
+from darkroom.settings import JobSettings, RedisSettings
+from tests.darkroom.factories import make_image, make_job, make_params
+from tests.darkroom.passing_time import end_lease, pass_deadline, pass_not_before, pass_retention
+
+S = JobStatus
+MAX_ATTEMPTS, MAX_TRANSIENT = 3, 2
+TIERS = st.sampled_from([Tier.PREVIEW, Tier.STANDARD])
+MODELS = st.sampled_from(["tiny", "big"])
+ENDINGS = st.sampled_from([S.SUCCEEDED, S.SUCCEEDED, S.IN_REVIEW, S.FAILED, S.BLOCKED, S.CANCELLED, S.EXPIRED])
+
+
+@dataclass
+class Expected:
+    """What the model knows of one job."""
+
+    job: Job
+    status: JobStatus
+    has_deadline: bool = False
+    attempt: int = 0
+    lost: int = 0
+    faults: int = 0
+    cancel_requested: bool = False
+    late: bool = False
+    lease_over: bool = False
+    waits: bool = False  # for its not-before time
+    waited: bool = False  # that time has come
+    old: bool = False
+    committed_by: set[int] = field(default_factory=set)
+
+    def end_or_requeue(self) -> None:
+        self.lease_over = self.waits = self.waited = False
+        if self.cancel_requested:
+            self.status = S.CANCELLED
+        elif self.late:
+            self.status = S.EXPIRED
+        else:
+            self.status = S.QUEUED
+
+    def holds(self, claim: Claim) -> bool:
+        return self.status is S.RUNNING and self.attempt == claim.attempt
+
+    def commit(self, claim: Claim, to: JobStatus) -> Committed:
+        if self.holds(claim):
+            if self.cancel_requested and to is not S.CANCELLED:
+                self.status = S.CANCELLED
+                return Committed.CANCELLED
+            if self.late and to in {S.SUCCEEDED, S.IN_REVIEW}:
+                self.status = S.EXPIRED
+                return Committed.EXPIRED
+            self.status = to
+            self.committed_by.add(claim.attempt)
+            return Committed.DONE
+        if self.attempt != claim.attempt:
+            return Committed.LOST
+        if claim.attempt in self.committed_by:
+            return Committed.DONE
+        return {S.CANCELLED: Committed.CANCELLED, S.EXPIRED: Committed.EXPIRED}.get(self.status, Committed.LOST)
+
+
+class JobMachine(RuleBasedStateMachine):
+    """Random callers, workers, reapers and clocks."""
+
+    jobs = Bundle("jobs")
+    claims = Bundle("claims")
+
+    def __init__(self, client: redis.Redis) -> None:
+        super().__init__()
+        client.flushall()
+        self.client = client
+        self.store = JobStore(client, JobSettings(max_attempts=MAX_ATTEMPTS, max_transient=MAX_TRANSIENT))
+        self.expected: dict[str, Expected] = {}  # in order of submission
+        self.removed: set[str] = set()
+        self.history: dict[str, tuple[int, JobStatus]] = {}
+
+    # Callers
+
+    @rule(target=jobs, tier=TIERS, model=MODELS, deadline=st.booleans(), newer=st.sampled_from([False] * 9 + [True]))
+    def submit(self, tier: Tier, model: str, *, deadline: bool, newer: bool) -> str:
+        job = make_job(tier=tier, params=make_params(model=model), schema=SCHEMA + newer)
+        submitted = self.store.submit(
+            job, idempotency=IdempotencyKey(job.id, "f"), deadline_seconds=3_600 if deadline else None
+        )
+        ahead = [e for e in self.expected.values() if e.status is S.QUEUED and not e.waits and e.job.tier is tier]
+        assert submitted.queue_position == len(ahead) + 1
+        self.expected[job.id] = Expected(job, S.QUEUED, has_deadline=deadline)
+        return job.id
+
+    @rule(target=jobs)
+    def submit_blocked(self) -> str:
+        job = make_job(status=S.BLOCKED)
+        self.store.submit(job)
+        self.expected[job.id] = Expected(job, S.BLOCKED)
+        return job.id
+
+    @rule(job_id=jobs)
+    def submit_again(self, job_id: str) -> None:
+        expected = self.expected.get(job_id)
+        if expected and expected.job.status is S.QUEUED:
+            again = self.store.submit(make_job(), idempotency=IdempotencyKey(job_id, "f"))
+            assert (again.replayed, again.job.id) == (True, job_id)
+
+    @rule(job_id=jobs)
+    def cancel(self, job_id: str) -> None:
+        expected = self.expected.get(job_id)
+        if expected is None:
+            return
+        if expected.status.is_terminal and expected.status is not S.CANCELLED:
+            with pytest.raises(JobNotCancellable):
+                self.store.cancel(job_id, owner="ada")
+        else:
+            self.store.cancel(job_id, owner="ada")
+            expected.cancel_requested = True
+            if expected.status is not S.RUNNING:
+                expected.status = S.CANCELLED
+
+    # Workers
+
+    @rule(target=claims, tier=TIERS, models=st.none() | st.sets(MODELS), repeated=st.booleans())
+    def claim(self, tier: Tier, models: set[str] | None, *, repeated: bool) -> Any:
+        nonce = new_job_id()
+        claim = self.store.claim(tier=tier, worker="w", nonce=nonce, lease_seconds=600, models=models)
+        if repeated and claim:
+            assert claim == self.store.claim(tier=tier, worker="w", nonce=nonce, lease_seconds=600, models=models)
+        wanted = self._next(tier, models)
+        assert (claim.job.id if claim else None) == (wanted.job.id if wanted else None)
+        if claim is None or wanted is None:
+            return multiple()
+        wanted.status, wanted.attempt, wanted.lease_over = S.RUNNING, wanted.attempt + 1, False
+        assert claim.attempt == wanted.attempt
+        return claim
+
+    def _next(self, tier: Tier, models: set[str] | None) -> Expected | None:
+        for expected in self.expected.values():
+            if expected.status is not S.QUEUED or expected.waits or expected.job.tier is not tier:
+                continue
+            if expected.late:
+                expected.status = S.EXPIRED
+            elif expected.job.schema == SCHEMA and (models is None or expected.job.params.model in models):
+                return expected
+        return None
+
+    @rule(claims=st.lists(claims, max_size=5, unique_by=lambda claim: claim.job.id))
+    def renew(self, claims: list[Claim]) -> None:
+        wanted = {}
+        for claim in claims:
+            expected = self.expected.get(claim.job.id)
+            if expected and expected.holds(claim):
+                expected.lease_over = False
+                wanted[claim.job.id] = Lease.CANCELLED if expected.cancel_requested else Lease.KEPT
+            else:
+                wanted[claim.job.id] = Lease.LOST
+        assert self.store.renew(claims) == wanted
+
+    @rule(claim=claims, step=st.integers(1, 25))
+    def progress(self, claim: Claim, step: int) -> None:
+        self.store.progress(claim, step=step, steps=25)
+
+        expected = self.expected.get(claim.job.id)
+        if expected and expected.holds(claim):
+            assert self.store.get(claim.job.id, owner="ada").progress.step == step
+
+    @rule(claim=claims, to=ENDINGS, repeated=st.booleans())
+    def commit(self, claim: Claim, to: JobStatus, *, repeated: bool) -> None:
+        expected = self.expected.get(claim.job.id)
+        for _ in range(1 + repeated):
+            wanted = expected.commit(claim, to) if expected else Committed.LOST
+            assert self.store.commit(claim, status=to, images=[make_image()]) is wanted
+
+    @rule(claim=claims, wait=st.booleans(), transient=st.booleans())
+    def release(self, claim: Claim, *, wait: bool, transient: bool) -> None:
+        self.store.release(claim, not_before_seconds=600 if wait else 0, transient=transient)
+        expected = self.expected.get(claim.job.id)
+        if expected is None or not expected.holds(claim):
+            return
+        faults = expected.faults + transient
+        if faults > MAX_TRANSIENT and not expected.cancel_requested and not expected.late:
+            expected.status = S.FAILED
+            return
+        expected.end_or_requeue()
+        if expected.status is S.QUEUED:
+            expected.faults, expected.waits = faults, wait
+
+    # Time
+
+    @rule(claim=claims)
+    def lease_ends(self, claim: Claim) -> None:
+        expected = self.expected.get(claim.job.id)
+        if expected and expected.holds(claim):
+            end_lease(self.client, claim.job)
+            expected.lease_over = True
+
+    @rule(job_id=jobs)
+    def deadline_passes(self, job_id: str) -> None:
+        expected = self.expected.get(job_id)
+        if expected and expected.has_deadline and expected.status in {S.QUEUED, S.RUNNING}:
+            pass_deadline(self.client, expected.job)
+            expected.late = True
+
+    @rule(job_id=jobs)
+    def not_before_passes(self, job_id: str) -> None:
+        expected = self.expected.get(job_id)
+        if expected and expected.status is S.QUEUED and expected.waits:
+            pass_not_before(self.client, expected.job)
+            expected.waited = True
+
+    @rule(job_id=jobs)
+    def retention_passes(self, job_id: str) -> None:
+        expected = self.expected.get(job_id)
+        if expected and expected.status.is_terminal:
+            pass_retention(self.client, expected.job)
+            expected.old = True
+
+    @rule()
+    def reap(self) -> None:
+        deleted: list[str] = []
+
+        reaped = self.store.reap(delete_objects=deleted.append)
+
+        assert reaped == self._reap()
+        assert {prefix.split("/")[1] for prefix in deleted} <= self.removed
+
+    def _reap(self) -> Reaped:
+        ends: list[JobStatus] = []
+        ready = 0
+        for expected in self.expected.values():
+            if expected.status is S.RUNNING and expected.lease_over:
+                expected.lost += 1
+                if expected.lost >= MAX_ATTEMPTS and not expected.cancel_requested and not expected.late:
+                    expected.status = S.FAILED
+                else:
+                    expected.end_or_requeue()
+                ends.append(expected.status)
+            if expected.status is S.QUEUED and expected.waited:
+                expected.waits = expected.waited = False
+                ready += 1
+            if expected.status in {S.QUEUED, S.RUNNING} and expected.late:
+                expected.status = S.CANCELLED if expected.cancel_requested else S.EXPIRED
+                ends.append(expected.status)
+        gone = {job_id for job_id, expected in self.expected.items() if expected.old}
+        self.removed |= gone
+        for job_id in gone:
+            del self.expected[job_id]
+        return Reaped(
+            requeued=ends.count(S.QUEUED),
+            failed=ends.count(S.FAILED),
+            cancelled=ends.count(S.CANCELLED),
+            expired=ends.count(S.EXPIRED),
+            ready=ready,
+            removed=len(gone),
+        )
+
+    # What always holds
+
+    @invariant()
+    def store_agrees_with_the_model(self) -> None:
+        listed, cursor, first = [], None, True
+        while first or cursor:
+            page = self.store.list_jobs("ada", limit=100, cursor=cursor)
+            listed, cursor, first = [*listed, *page.jobs], page.next_cursor, False
+        assert [job.id for job in reversed(listed)] == list(self.expected), "a job was lost or doubled"
+        for job in listed:
+            expected = self.expected[job.id]
+            assert (job.status, job.attempt) == (expected.status, expected.attempt)
+            assert job.cancel_requested == expected.cancel_requested
+            assert not job.images or expected.committed_by
+            assert (job.finished_at is not None) == job.status.is_terminal
+
+    @invariant()
+    def attempts_rise_and_ends_are_final(self) -> None:
+        for job_id, expected in self.expected.items():
+            attempt, status = self.history.get(job_id, (0, expected.status))
+            assert expected.attempt >= attempt
+            assert expected.status is status or not status.is_terminal
+            assert len(expected.committed_by) <= 1
+            self.history[job_id] = (expected.attempt, expected.status)
+
+    @invariant()
+    def every_job_stands_in_the_indexes_of_its_status_only(self) -> None:
+        wanted: dict[str, set[str]] = {}
+        for job_id, expected in self.expected.items():
+            for name in _indexes(expected):
+                wanted.setdefault(name, set()).add(job_id)
+        names = [f"darkroom:{kind}:{tier}" for kind in ("ready", "delayed", "leases") for tier in Tier]
+        found = {
+            name: set(self.client.zrange(name, 0, -1)) for name in [*names, "darkroom:deadlines", "darkroom:ended"]
+        }
+        assert {name: ids for name, ids in found.items() if ids} == wanted
+
+
+def _indexes(expected: Expected) -> list[str]:
+    tier = expected.job.tier
+    if expected.status.is_terminal:
+        return ["darkroom:ended"]
+    if expected.status is S.IN_REVIEW:
+        return []
+    deadline = ["darkroom:deadlines"] if expected.has_deadline else []
+    if expected.status is S.RUNNING:
+        return [*deadline, f"darkroom:leases:{tier}"]
+    return [*deadline, f"darkroom:{'delayed' if expected.waits else 'ready'}:{tier}"]
+
+
+def test_store_agrees_with_its_model(redis_settings: RedisSettings) -> None:
+    with make_redis(redis_settings) as client:
+        run_state_machine_as_test(
+            lambda: JobMachine(client),
+            settings=settings(
+                max_examples=60, stateful_step_count=40, deadline=None, suppress_health_check=list(HealthCheck)
+            ),
+        )
+        client.connection_pool.disconnect()
