@@ -35,7 +35,7 @@ class _Settings(BaseSettings):
             first = error.errors(include_url=False, include_input=False)[0]
             where = ".".join(str(part) for part in first["loc"])
             name = f"{PREFIX}{where.upper()}: " if where else ""
-            raise ConfigurationError(f"{name}{first['msg']}") from None
+            raise ConfigurationError(f"{name}{first['msg'].removeprefix('Value error, ')}") from None
 
 
 class RedisSettings(_Settings):
