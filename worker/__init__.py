@@ -1,0 +1,1 @@
+"""The Celery shell round the engine: claim -> generate -> check -> store -> commit."""

@@ -1,0 +1,41 @@
+"""How far a job is: steps over all its images, written now and then.
+
+The engine's device thread only notes numbers here; the job's own thread asks `due` and does the writing, so a slow
+store never holds a denoising step up.
+"""
+
+from __future__ import annotations
+
+import time
+
+from darkroom.jobs import Progress
+from engine.samples import OnStep
+
+SECONDS = 0.5  # between two writes of one job
+
+
+class ProgressNotes:
+    """The steps of one attempt's images."""
+
+    def __init__(self, *, images: int, steps_each: int, seconds: float = SECONDS) -> None:
+        self._done = [0] * images
+        self._steps = images * steps_each
+        self._seconds = seconds
+        self._told = 0
+        self._next_at = 0.0
+
+    def of_image(self, index: int) -> OnStep:
+        """What the engine calls after each step of one image."""
+
+        def note(done: int, _total: int) -> None:
+            self._done[index] = done
+
+        return note
+
+    def due(self) -> Progress | None:
+        """The progress to write now, or None when nothing is new or the last write is too fresh."""
+        step, now = sum(self._done), time.monotonic()
+        if step == self._told or now < self._next_at:
+            return None
+        self._told, self._next_at = step, now + self._seconds
+        return Progress(step=step, steps=self._steps)
