@@ -1,0 +1,25 @@
+"""What the engine tells, as metrics."""
+
+from __future__ import annotations
+
+from darkroom.metrics import Metrics
+from engine import Engine, EngineObserver, PipelineSpec
+from tests.engine.factories import make_request
+from worker.observer import EngineMetrics
+
+
+def test_every_forward_of_a_real_engine_is_measured(tiny_model: str) -> None:
+    metrics = Metrics()
+    observer: EngineObserver = EngineMetrics(metrics)
+    with Engine({"tiny": PipelineSpec("tiny", str(tiny_model))}, device="cpu", observer=observer) as engine:
+        for _ in range(2):
+            engine.submit("tiny", make_request(num_inference_steps=3)).future.result(timeout=60)
+
+    def value(name: str, **labels: str) -> float:
+        return metrics.registry.get_sample_value(name, labels) or 0.0
+
+    assert value("darkroom_step_time_seconds_count", model="tiny") == 6
+    assert value("darkroom_batch_rows_sum", model="tiny") == 12
+    assert value("darkroom_engine_busy_seconds_total") > 0
+    assert value("darkroom_embedding_lookups_total", result="miss") == 2
+    assert value("darkroom_embedding_lookups_total", result="hit") == 2

@@ -1,0 +1,92 @@
+"""One image of a job: what the engine is asked for, and the file that is stored in the end.
+
+Image i of a job uses seed + i. Runs on the job's own thread: encoding and hashing are the slow part here.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+
+from darkroom.job_store import Claim
+from darkroom.jobs import ImageRecord
+from darkroom.object_store import CONTENT_TYPES, output_key, output_prefix
+from darkroom.params import GenerationParams
+from darkroom.schedulers import SCHEDULERS
+from engine import GeneratedImage, ImageRequest
+from safety.provenance.encode import encode_image
+from safety.provenance.recipe import Recipe
+from safety.verdict import Decision
+
+_OUTPUTS = "outputs/"
+_REVIEW = "review/"
+
+
+@dataclass(frozen=True)
+class ImageFile:
+    """A file ready to be stored, and its line in the job's record."""
+
+    record: ImageRecord
+    data: bytes
+
+
+def image_request(params: GenerationParams, index: int, *, deadline: float | None) -> ImageRequest:
+    """Image `index` of the job, as the engine takes it. `deadline` is in time.monotonic() seconds."""
+    return ImageRequest(
+        prompt=params.prompt,
+        negative_prompt=params.negative_prompt,
+        width=params.width,
+        height=params.height,
+        num_inference_steps=params.num_inference_steps,
+        guidance_scale=params.guidance_scale,
+        scheduler=params.scheduler,
+        seed=params.seed + index,
+        deadline=deadline,
+    )
+
+
+def image_file(claim: Claim, index: int, image: GeneratedImage, *, decision: Decision) -> ImageFile:
+    """Encode one image with its recipe inside; a held one gets a key that only reviewers reach."""
+    params = claim.job.params
+    data = encode_image(image.pixels, output_format=params.output_format, recipe=_recipe(params, index))
+    key = output_key(claim.job.id, claim.attempt, index, ending=params.output_format)
+    record = ImageRecord(
+        index=index,
+        key=_held(key) if decision is Decision.REVIEW else key,
+        seed=params.seed + index,
+        width=params.width,
+        height=params.height,
+        content_type=CONTENT_TYPES[params.output_format],
+        bytes=len(data),
+        sha256=hashlib.sha256(data).hexdigest(),
+        decision=decision.value,
+    )
+    return ImageFile(record, data)
+
+
+def prefixes(claim: Claim) -> tuple[str, str]:
+    """Where an attempt's files can lie."""
+    return places(output_prefix(claim.job.id, claim.attempt))
+
+
+def places(prefix: str) -> tuple[str, str]:
+    """The prefix of released files, and the one that held files of the same job or attempt have."""
+    return prefix, _held(prefix)
+
+
+def _held(key: str) -> str:
+    return _REVIEW + key.removeprefix(_OUTPUTS)
+
+
+def _recipe(params: GenerationParams, index: int) -> Recipe:
+    return Recipe(
+        prompt=params.prompt,
+        negative_prompt=params.negative_prompt,
+        steps=params.num_inference_steps,
+        scheduler=SCHEDULERS[params.scheduler].title,
+        guidance_scale=params.guidance_scale,
+        seed=params.seed + index,
+        width=params.width,
+        height=params.height,
+        model=params.model,
+    )

@@ -1,0 +1,26 @@
+"""Turns what the engine tells into metrics. Called on the device thread, so it only counts."""
+
+from __future__ import annotations
+
+from darkroom.metrics import Metrics
+
+
+class EngineMetrics:
+    """An `EngineObserver` that feeds Prometheus."""
+
+    def __init__(self, metrics: Metrics) -> None:
+        self._metrics = metrics
+
+    def step(self, model: str, *, rows: int, seconds: float, samples: int) -> None:  # noqa: ARG002 - the protocol's
+        self._metrics.step_time.labels(model).observe(seconds)
+        self._metrics.batch_rows.labels(model).observe(rows)
+        self._metrics.engine_busy.inc(seconds)
+
+    def admitted(self, model: str, wait_seconds: float) -> None:
+        """Nothing: a wait for rows is short, because the worker claims only while there is room."""
+
+    def retired(self, model: str, outcome: str) -> None:
+        """Nothing: outcomes are counted by job, where they are committed."""
+
+    def embedding_cache(self, *, hit: bool) -> None:
+        self._metrics.embedding_lookups.labels("hit" if hit else "miss").inc()

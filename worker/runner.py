@@ -1,0 +1,294 @@
+"""Carries one claimed job to its end: generate -> check -> store -> commit.
+
+Runs on the job's own task thread, so encoding, hashing and uploading never hold the device thread up. Every attempt
+ends in one of three ways: a commit, a release back to the queue, or silence where the job is somebody else's by now.
+Knows nothing of Celery.
+"""
+
+from __future__ import annotations
+
+import random
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import FIRST_EXCEPTION, Future, wait
+from contextlib import contextmanager
+from enum import Enum
+from types import MappingProxyType
+from typing import TypeVar
+
+from darkroom.errors import (
+    ClaimLost,
+    DarkroomError,
+    DeadlineExceeded,
+    Fatal,
+    GenerationCancelled,
+    JobStoreUnavailable,
+    ObjectStoreUnavailable,
+    Transient,
+)
+from darkroom.job_store import Claim, Committed, JobStore, Lease
+from darkroom.jobs import ImageRecord, JobError, JobStatus
+from darkroom.logs import bind_job, get_logger
+from darkroom.metrics import Metrics
+from darkroom.object_store import ObjectStore
+from darkroom.params import GenerationParams
+from engine import Engine, EngineHandle, GeneratedImage, ImageRequest
+from safety.verdict import Decision, Verdict
+from worker.drain import Drain, Draining
+from worker.heartbeat import Heartbeat, Watch
+from worker.image_checks import ImageChecks
+from worker.images import image_file, image_request, prefixes
+from worker.progress import ProgressNotes
+
+log = get_logger(__name__)
+
+POLL_SECONDS = 0.1  # between two looks at lease, drain and progress
+STORE_RETRY_SECONDS = 0.5
+FIRST_PAUSE_SECONDS = 2.0  # before a job that met a transient fault may be claimed again; doubles with each attempt
+LONGEST_PAUSE_SECONDS = 60.0
+# How an attempt's error ends the job; any other means `failed`.
+_STATUSES: Mapping[type[DarkroomError], JobStatus] = MappingProxyType(
+    {GenerationCancelled: JobStatus.CANCELLED, DeadlineExceeded: JobStatus.EXPIRED}
+)
+_T = TypeVar("_T")
+
+
+class Outcome(Enum):
+    """What an attempt leaves behind for its ticket."""
+
+    ENDED = "ended"  #: nothing to do: committed, or somebody else's
+    RELEASED = "released"  #: back in the queue, to be claimed later; the reaper issues a ticket then
+    HANDED_BACK = "handed_back"  #: back in the queue for another worker, now
+
+
+def pause_before(attempt: int) -> float:
+    """Seconds until a job may be claimed again after a transient fault; jittered, so that jobs don't return at once."""
+    return min(FIRST_PAUSE_SECONDS * 2.0 ** (attempt - 1), LONGEST_PAUSE_SECONDS) * random.uniform(0.5, 1.0)
+
+
+class JobRunner:
+    """Runs claims; one a process, used from every task thread."""
+
+    def __init__(
+        self,
+        *,
+        engine: Engine,
+        checks: ImageChecks,
+        jobs: JobStore,
+        objects: ObjectStore,
+        heartbeat: Heartbeat,
+        drain: Drain,
+        metrics: Metrics,
+        pause: Callable[[int], float] = pause_before,
+    ) -> None:
+        """`pause` gives the seconds before a job may run again after a transient fault, by its attempt."""
+        self._engine = engine
+        self._checks = checks
+        self._jobs = jobs
+        self._objects = objects
+        self._heartbeat = heartbeat
+        self._drain = drain
+        self._metrics = metrics
+        self._pause = pause
+
+    def run(self, claim: Claim) -> Outcome:
+        """Carry the job to its end, or give it back. What a job can meet is handled here; only bugs are raised."""
+        with bind_job(claim.job.id), self._heartbeat.watch(claim) as watch:
+            self._note_claim(claim)
+            try:
+                return self._attempt(watch)
+            except JobStoreUnavailable:
+                # Only a draining process stops asking; the lease runs out and the job is taken back.
+                log.warning("job_left_to_the_reaper", attempt=claim.attempt)
+                return Outcome.ENDED
+
+    def fail(self, claim: Claim) -> None:
+        """End a job that met a bug of ours."""
+        with bind_job(claim.job.id):
+            self._give_up(claim, DarkroomError())
+
+    def _attempt(self, watch: Watch) -> Outcome:
+        claim = watch.claim
+        try:
+            images = self._generate(watch)
+            verdicts = self._checks.judge(images)
+            records = self._store(claim, images, verdicts)
+            status, error = _result(records, verdicts)
+            return self._commit(claim, status, images=records, error=error)
+        except JobStoreUnavailable:
+            raise
+        except DarkroomError as error:
+            return self._give_up(claim, error)
+
+    def _generate(self, watch: Watch) -> list[GeneratedImage]:
+        """Have all images of the job made at once; the engine batches them with those of other jobs."""
+        params = watch.claim.job.params
+        notes = ProgressNotes(images=params.num_images, steps_each=params.num_inference_steps)
+        deadline = _deadline(watch.claim)
+        requests = [image_request(params, index, deadline=deadline) for index in range(params.num_images)]
+        with self._submitted(params, requests, notes) as handles:
+            self._await([handle.future for handle in handles], watch, notes)
+            return [handle.future.result() for handle in handles]
+
+    @contextmanager
+    def _submitted(
+        self, params: GenerationParams, requests: Sequence[ImageRequest], notes: ProgressNotes
+    ) -> Iterator[list[EngineHandle]]:
+        """The requests' handles; whatever ends the block, no rows stay taken behind it."""
+        handles: list[EngineHandle] = []
+        try:
+            for index, request in enumerate(requests):
+                handles.append(self._engine.submit(params.model, request, on_step=notes.of_image(index)))
+            yield handles
+        finally:
+            for handle in handles:
+                handle.cancel()  # does nothing to one that is finished
+
+    def _await(self, futures: Sequence[Future[GeneratedImage]], watch: Watch, notes: ProgressNotes) -> None:
+        """Wait until all images are there, or until one reason to stop."""
+        pending = set(futures)
+        while pending:
+            done, pending = wait(pending, timeout=POLL_SECONDS, return_when=FIRST_EXCEPTION)
+            for future in done:
+                future.result()
+            if watch.lease is Lease.LOST:
+                raise ClaimLost
+            if watch.lease is Lease.CANCELLED:
+                raise GenerationCancelled
+            if pending and self._drain.over:
+                raise Draining
+            self._tell(watch.claim, notes)
+
+    def _tell(self, claim: Claim, notes: ProgressNotes) -> None:
+        if (progress := notes.due()) is None:
+            return
+        try:
+            self._jobs.progress(claim, step=progress.step, steps=progress.steps)
+        except JobStoreUnavailable:
+            log.warning("progress_not_written")
+
+    def _store(self, claim: Claim, images: Sequence[GeneratedImage], verdicts: Sequence[Verdict]) -> list[ImageRecord]:
+        """Put each image where its own verdict sends it; a blocked one goes nowhere."""
+        records = []
+        for index, (image, verdict) in enumerate(zip(images, verdicts, strict=True)):
+            decision = _with_the_prompts(verdict.decision, held=claim.job.held)
+            if decision is not Decision.BLOCK:
+                file = image_file(claim, index, image, decision=decision)
+                self._objects.put(file.record.key, file.data, file.record.content_type)
+                records.append(file.record)
+        return records
+
+    def _commit(
+        self,
+        claim: Claim,
+        status: JobStatus,
+        *,
+        images: Sequence[ImageRecord] = (),
+        error: JobError | None = None,
+    ) -> Outcome:
+        committed = self._insist(lambda: self._jobs.commit(claim, status=status, images=images, error=error))
+        if committed is Committed.DONE:
+            self._note_end(claim, status.value, images=len(images), code=error.code if error else None)
+        else:
+            self._sweep(claim)
+            self._note_end(claim, committed.value)
+        return Outcome.ENDED
+
+    def _give_up(self, claim: Claim, error: DarkroomError) -> Outcome:
+        """End or release a job whose attempt raised."""
+        if isinstance(error, ClaimLost):
+            self._sweep(claim)
+            self._note_end(claim, Committed.LOST.value)
+            return Outcome.ENDED
+        if isinstance(error, Draining):
+            return self._release(claim, error, outcome=Outcome.HANDED_BACK)
+        if isinstance(error, Fatal):
+            # Counted as a transient fault, so that a job that breaks every process it meets ends one day.
+            self._drain.end(error.detail)
+            return self._release(claim, error, transient=True, outcome=Outcome.HANDED_BACK)
+        if isinstance(error, Transient):
+            pause = self._pause(claim.attempt)
+            return self._release(claim, error, transient=True, not_before_seconds=pause, outcome=Outcome.RELEASED)
+        status = _STATUSES.get(type(error), JobStatus.FAILED)
+        problem = None if status is JobStatus.CANCELLED else JobError(error.code, error.detail)
+        return self._commit(claim, status, error=problem)
+
+    def _release(
+        self,
+        claim: Claim,
+        error: DarkroomError,
+        *,
+        outcome: Outcome,
+        transient: bool = False,
+        not_before_seconds: float = 0,
+    ) -> Outcome:
+        self._insist(
+            lambda: self._jobs.release(
+                claim,
+                not_before_seconds=not_before_seconds,
+                transient=transient,
+                error=JobError(error.code, error.detail),
+            )
+        )
+        self._note_end(claim, "released", code=error.code)
+        return outcome
+
+    def _insist(self, call: Callable[[], _T]) -> _T:
+        """Repeat a call through an outage of the job store, for as long as the process lives."""
+        while True:
+            try:
+                return call()
+            except JobStoreUnavailable:
+                if self._drain.over:
+                    raise
+                time.sleep(STORE_RETRY_SECONDS)
+
+    def _sweep(self, claim: Claim) -> None:
+        """Delete this attempt's own files, which no record names."""
+        try:
+            for prefix in prefixes(claim):
+                self._objects.delete_prefix(prefix)
+        except ObjectStoreUnavailable:
+            log.warning("objects_not_swept", attempt=claim.attempt)
+
+    def _note_claim(self, claim: Claim) -> None:
+        job = claim.job
+        log.info("job_claimed", attempt=claim.attempt, tier=job.tier.value, model=job.params.model)
+        if claim.attempt == 1 and job.started_at is not None:
+            self._metrics.queue_wait.labels(job.tier).observe(job.started_at - job.created_at)
+
+    def _note_end(self, claim: Claim, outcome: str, *, images: int = 0, code: str | None = None) -> None:
+        """Log and count the end of an attempt. `outcome` is a status, `released` or `lost`."""
+        job, model = claim.job, claim.job.params.model
+        log.info("attempt_ended", attempt=claim.attempt, outcome=outcome, images=images, code=code)
+        self._metrics.attempts.labels(outcome, job.tier).inc()
+        self._metrics.images.labels(model, job.params.output_format).inc(images)
+        if outcome in set(JobStatus) and JobStatus(outcome).is_terminal:
+            self._metrics.jobs_ended.labels(outcome, job.tier, model).inc()
+
+
+def _deadline(claim: Claim) -> float | None:
+    """The job's deadline on this machine's monotonic clock.
+
+    Both times of the record are Redis' own and the claim has just been made, so the two clocks need not agree.
+    """
+    job = claim.job
+    if job.deadline_at is None or job.started_at is None:
+        return None
+    return time.monotonic() + job.deadline_at - job.started_at
+
+
+def _with_the_prompts(decision: Decision, *, held: str | None) -> Decision:
+    """An image's own decision, made stricter where the prompt's verdict holds every image of the job."""
+    least = Decision.REVIEW if held else Decision.ALLOW
+    return max(decision, least, key=lambda each: each.strictness)
+
+
+def _result(records: Sequence[ImageRecord], verdicts: Sequence[Verdict]) -> tuple[JobStatus, JobError | None]:
+    """The job's status from its images: held while one is held, released if one is, else blocked."""
+    if any(record.decision == Decision.REVIEW for record in records):
+        return JobStatus.IN_REVIEW, None
+    if records:
+        return JobStatus.SUCCEEDED, None
+    reason = next((verdict.reason for verdict in verdicts if verdict.reason), "image_blocked")
+    return JobStatus.BLOCKED, JobError(reason, "No image passed the safety checks, so none is released.")
