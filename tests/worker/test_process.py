@@ -1,0 +1,133 @@
+"""`python -m worker` as a real process: how it starts, how it refuses to, and how it leaves."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from urllib.request import urlopen
+
+import pytest
+import redis
+
+from darkroom.job_store import JobStore
+from darkroom.jobs import Job, JobStatus, Tier
+from darkroom.settings import RedisSettings
+from darkroom.tickets import TicketOffice, make_celery, queue_name
+from tests.darkroom.factories import make_job, make_params
+from tests.fixtures.ports import free_port
+from tests.fixtures.processes import eventually, running
+
+pytestmark = pytest.mark.slow
+
+START_SECONDS = 90
+CATALOGUE = """
+[models.tiny]
+source = {{ folder = "{folder}" }}
+licence = "Apache-2.0"
+native_sizes = [[64, 64]]
+"""
+
+
+@pytest.fixture
+def environment(redis_settings: RedisSettings, tiny_model: Path, tmp_path: Path) -> dict[str, str]:
+    catalogue = tmp_path / "catalogue.toml"
+    catalogue.write_text(CATALOGUE.format(folder=tiny_model), encoding="utf-8")
+    return {
+        "DARKROOM_REDIS_URL": redis_settings.redis_url,
+        "DARKROOM_CATALOGUE": str(catalogue),
+        "DARKROOM_OBJECT_STORE_FOLDER": str(tmp_path / "objects"),
+        "DARKROOM_LINK_SECRET": "a secret of the tests",
+        "DARKROOM_DEVICE": "cpu",
+        "DARKROOM_WORKER_CONCURRENCY": "4",
+        "DARKROOM_REAPER_SECONDS": "1",
+        "DARKROOM_GRACE_SECONDS": "1",
+    }
+
+
+@pytest.fixture
+def office(redis_settings: RedisSettings, redis_client: redis.Redis) -> Iterator[TicketOffice]:
+    celery = make_celery(redis_settings)
+    yield TicketOffice(celery, redis_client)
+    celery.close()
+
+
+def submit(jobs: JobStore, *, steps: int, prompt: str = "a red circle") -> Job:
+    params = make_params(prompt=prompt, width=64, height=64, num_inference_steps=steps)
+    return jobs.submit(make_job(params=params)).job
+
+
+def status(jobs: JobStore, job: Job) -> JobStatus:
+    return jobs.get(job.id, owner=job.owner).status
+
+
+def refusal(environment: dict[str, str], folder: Path) -> str:
+    """What a worker writes that ends at once with code 2."""
+    with running("worker", environment=environment, log=folder / "worker.log") as process:
+        assert process.wait(START_SECONDS) == 2
+        return process.output
+
+
+def test_a_job_without_a_ticket_is_found_made_counted_and_never_quoted(
+    environment: dict[str, str], jobs: JobStore, tmp_path: Path
+) -> None:
+    port = free_port()
+    environment |= {"DARKROOM_METRICS_PORT": str(port), "DARKROOM_LOG_LEVEL": "debug"}
+    job = submit(jobs, steps=4, prompt="a canary in a cage")
+
+    with running("worker", environment=environment, log=tmp_path / "worker.log") as worker:
+        eventually(lambda: status(jobs, job) is JobStatus.SUCCEEDED, seconds=START_SECONDS, alive=worker)
+        with urlopen(f"http://127.0.0.1:{port}/metrics", timeout=10) as answer:
+            metrics = answer.read().decode()
+        worker.terminate()
+
+        assert worker.wait(10) == 0
+    assert 'darkroom_jobs_ended_total{model="tiny",status="succeeded",tier="standard"} 1.0' in metrics
+    assert job.id in worker.output
+    assert "canary" not in worker.output
+    assert "canary" not in metrics
+
+
+def test_sigterm_gives_running_jobs_and_their_tickets_back_within_the_grace_time(
+    environment: dict[str, str], jobs: JobStore, office: TicketOffice, redis_client: redis.Redis, tmp_path: Path
+) -> None:
+    submitted = [submit(jobs, steps=999) for _ in range(6)]
+    for _ in submitted:
+        office.issue(Tier.STANDARD)
+    with running("worker", environment=environment, log=tmp_path / "worker.log") as worker:
+        started = [JobStatus.RUNNING] * 4 + [JobStatus.QUEUED] * 2
+        eventually(lambda: _in_line(jobs, submitted) == started, seconds=START_SECONDS, alive=worker)
+
+        worker.terminate()
+        asked = time.monotonic()
+        code = worker.wait(20)
+
+    assert (code, time.monotonic() - asked < 8) == (0, True), worker.output[-4000:]
+    assert _in_line(jobs, submitted) == [JobStatus.QUEUED] * 6
+    assert jobs.claimable(Tier.STANDARD) == 6
+    assert redis_client.llen(queue_name(Tier.STANDARD)) >= 4
+    assert redis_client.hlen("unacked") == 0
+
+
+def test_a_bad_catalogue_ends_the_start_with_one_sentence(environment: dict[str, str], tmp_path: Path) -> None:
+    output = refusal({**environment, "DARKROOM_CATALOGUE": "/nowhere/catalogue.toml"}, tmp_path)
+
+    assert output == "darkroom worker: catalogue /nowhere/catalogue.toml can't be read: No such file or directory\n"
+
+
+def test_a_model_that_can_not_be_loaded_ends_the_start_with_one_sentence(
+    environment: dict[str, str], tmp_path: Path
+) -> None:
+    broken = tmp_path / "broken"
+    broken.mkdir()
+    (broken / "model_index.json").write_text("{}", encoding="utf-8")
+    Path(environment["DARKROOM_CATALOGUE"]).write_text(CATALOGUE.format(folder=broken), encoding="utf-8")
+
+    output = refusal(environment, tmp_path)
+
+    assert "darkroom worker: model tiny could not be loaded" in output
+    assert "Traceback" not in output
+
+
+def _in_line(jobs: JobStore, submitted: list[Job]) -> list[JobStatus]:
+    return [status(jobs, job) for job in submitted]

@@ -1,0 +1,240 @@
+"""The worker's composition root: settings in, one process' parts out.
+
+Celery calls `start` once a process, in its `worker_init` (with a thread pool the per-child signals never come), and
+`worker_shutting_down` inside the signal handler of SIGTERM. Nothing is built at import: `celery -A worker.app:celery`
+asks for the attribute, and only then the environment is read.
+"""
+
+from __future__ import annotations
+
+import os
+import secrets
+import signal
+import socket
+import sys
+import threading
+from dataclasses import dataclass
+from typing import Any, NoReturn
+
+import torch
+from celery import Celery, signals
+from prometheus_client import start_http_server
+
+from darkroom.catalogue import Catalogue, ModelSpec, load_catalogue
+from darkroom.errors import ConfigurationError, DarkroomError
+from darkroom.job_store import JobStore
+from darkroom.jobs import Tier
+from darkroom.logs import configure_logging, get_logger
+from darkroom.metrics import Metrics
+from darkroom.object_store import make_object_store
+from darkroom.redis_client import make_redis
+from darkroom.settings import (
+    CatalogueSettings,
+    JobSettings,
+    LogSettings,
+    ObjectStoreSettings,
+    RedisSettings,
+    SafetySettings,
+    WorkerSettings,
+)
+from darkroom.tickets import TASK_WORK, TicketOffice, make_celery
+from engine import Engine, PipelineSpec
+from safety.pipeline import SafetyPipeline
+from safety.policy import load_policy
+from safety.verdict import Stage
+from worker.drain import Drain
+from worker.heartbeat import Heartbeat
+from worker.image_checks import ImageChecks
+from worker.observer import EngineMetrics
+from worker.reaper import Reaper
+from worker.runner import JobRunner
+from worker.tasks import Work
+from worker.watchdog import Watchdog
+
+log = get_logger(__name__)
+
+EXIT_FAULT = 1
+EXIT_BAD_START = 2
+LAST_RESORT_SECONDS = 15.0  # for an orderly end, once the process is known to be broken
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What a worker reads from the environment."""
+
+    redis: RedisSettings
+    jobs: JobSettings
+    objects: ObjectStoreSettings
+    catalogue: CatalogueSettings
+    worker: WorkerSettings
+    safety: SafetySettings
+    log: LogSettings
+
+    @classmethod
+    def from_env(cls) -> Settings:
+        return cls(
+            redis=RedisSettings.from_env(),
+            jobs=JobSettings.from_env(),
+            objects=ObjectStoreSettings.from_env(),
+            catalogue=CatalogueSettings.from_env(),
+            worker=WorkerSettings.from_env(),
+            safety=SafetySettings.from_env(),
+            log=LogSettings.from_env(),
+        )
+
+
+class WorkerProcess:
+    """One worker process: its Celery app at once, everything else when the worker starts."""
+
+    def __init__(self, settings: Settings) -> None:
+        self.settings = settings
+        self.name = f"{socket.gethostname()}-{os.getpid()}-{secrets.token_hex(3)}"
+        self.drain = Drain(grace_seconds=settings.worker.grace_seconds, terminate=leave)
+        self.celery = make_celery(settings.redis)
+        self._work: Work | None = None
+        self._engine: Engine | None = None
+        self.celery.task(name=TASK_WORK)(self._work_off)
+        signals.setup_logging.connect(self._set_up_logging, weak=False)
+        signals.worker_init.connect(self._on_worker_init, weak=False)
+        signals.worker_shutting_down.connect(self._on_shutting_down, weak=False)
+        signals.worker_shutdown.connect(self._on_shutdown, weak=False)
+
+    def start(self) -> None:
+        """Build the parts, load the models and start the threads.
+
+        Raises:
+            DarkroomError: with one sentence that says what keeps the worker from starting.
+        """
+        settings, metrics = self.settings, Metrics()
+        client = make_redis(settings.redis)
+        jobs = JobStore(client, settings.jobs)
+        objects = make_object_store(settings.objects)
+        checks = ImageChecks(_image_pipeline(settings.safety), metrics=metrics)
+        catalogue = load_catalogue(settings.catalogue.catalogue)
+        engine = self._engine = _start_engine(catalogue, settings.worker, metrics)
+        heartbeat = Heartbeat(jobs, seconds=settings.worker.heartbeat_seconds, metrics=metrics)
+        reaper = Reaper(
+            jobs,
+            TicketOffice(self.celery, client),
+            objects,
+            tiers=settings.worker.tiers,
+            seconds=settings.worker.reaper_seconds,
+            metrics=metrics,
+        )
+        runner = JobRunner(
+            engine=engine,
+            checks=checks,
+            jobs=jobs,
+            objects=objects,
+            heartbeat=heartbeat,
+            drain=self.drain,
+            metrics=metrics,
+        )
+        self._work = Work(
+            jobs=jobs,
+            runner=runner,
+            engine=engine,
+            drain=self.drain,
+            worker=self.name,
+            models=catalogue.models,
+            lease_seconds=settings.worker.lease_seconds,
+        )
+        _serve_metrics(settings.worker, metrics)
+        for part in (heartbeat, reaper, Watchdog(engine, end=self.drain.end)):
+            part.start()
+        log.info("worker_started", worker=self.name, models=sorted(catalogue.models), device=str(engine.device))
+
+    def _work_off(self, tier: str) -> None:
+        assert self._work is not None, "worker_init comes before the first ticket"
+        self._work.work(Tier(tier))
+
+    def _set_up_logging(self, **_: Any) -> None:
+        configure_logging(self.settings.log.log_level, service="worker")
+
+    def _on_worker_init(self, **_: Any) -> None:
+        """Celery only logs what a signal's receiver raises, so a bad start has to be an exit."""
+        try:
+            self.start()
+        except DarkroomError as error:
+            refuse(error)
+
+    def _on_shutting_down(self, **_: Any) -> None:
+        self.drain.begin()
+
+    def _on_shutdown(self, **_: Any) -> None:
+        """The task threads have ended. A device thread that stands still is left behind: it can't be joined."""
+        if self._engine is not None and self.drain.reason is None:
+            self._engine.stop()
+
+
+def leave() -> None:
+    """Ask Celery for an orderly end of this process, and see to it that it ends."""
+    last_resort = threading.Timer(LAST_RESORT_SECONDS, os._exit, args=(EXIT_FAULT,))
+    last_resort.daemon = True
+    last_resort.start()
+    os.kill(os.getpid(), signal.SIGTERM)
+
+
+def refuse(error: DarkroomError) -> NoReturn:
+    """End the start-up with one sentence."""
+    sys.stderr.write(f"darkroom worker: {error.detail}\n")
+    raise SystemExit(EXIT_BAD_START)
+
+
+def _image_pipeline(settings: SafetySettings) -> SafetyPipeline:
+    """The image stage under the policy; no image check ships yet, so a policy may require none."""
+    policy = load_policy(settings.policy)
+    if required := policy.required_checks(Stage.IMAGE):
+        raise ConfigurationError(f"policy {policy.label} requires the image check {required[0]}, which is not there")
+    return SafetyPipeline(policy=policy)
+
+
+def _start_engine(catalogue: Catalogue, settings: WorkerSettings, metrics: Metrics) -> Engine:
+    """An engine with every model of the catalogue loaded: what can't be loaded is known before the first job."""
+    if settings.torch_threads:
+        torch.set_num_threads(settings.torch_threads)
+    try:
+        engine = Engine(
+            {name: _pipeline_spec(spec) for name, spec in catalogue.models.items()},
+            device=settings.device,
+            max_rows=settings.max_rows,
+            observer=EngineMetrics(metrics),
+        )
+    except (RuntimeError, ValueError) as error:
+        raise ConfigurationError(f"DARKROOM_DEVICE or DARKROOM_MAX_ROWS is not valid: {error}") from error
+    metrics.engine_samples.set_function(lambda: engine.stats().running)
+    for name in catalogue.models:
+        engine.load(name)
+    engine.start()
+    return engine
+
+
+def _pipeline_spec(spec: ModelSpec) -> PipelineSpec:
+    source = spec.source
+    return PipelineSpec(
+        name=spec.name,
+        source=str(source.folder or source.file or source.hub),
+        family=spec.family,
+        revision=source.revision,
+        config=str(source.config) if source.config else None,
+        dtype=spec.dtype,
+    )
+
+
+def _serve_metrics(settings: WorkerSettings, metrics: Metrics) -> None:
+    if not settings.metrics_port:
+        return
+    try:
+        start_http_server(settings.metrics_port, settings.metrics_host, registry=metrics.registry)
+    except OSError as error:
+        where = f"{settings.metrics_host}:{settings.metrics_port}"
+        raise ConfigurationError(f"the metrics can't be served on {where}: {error.strerror}") from error
+
+
+def __getattr__(name: str) -> Celery:
+    if name != "celery":
+        raise AttributeError(name)
+    try:
+        return WorkerProcess(Settings.from_env()).celery
+    except DarkroomError as error:
+        refuse(error)
