@@ -1,0 +1,1 @@
+"""The HTTP side of Darkroom: authenticate, validate, check the prompt, submit, read. Never loads torch."""

@@ -1,0 +1,7 @@
+"""`python -m api` serves."""
+
+from __future__ import annotations
+
+from api.main import main
+
+main()

@@ -1,0 +1,106 @@
+"""Puts the HTTP side together: middleware, error handlers, routes. The composition root of the API."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any
+
+from fastapi import FastAPI
+from fastapi.exceptions import RequestValidationError
+from starlette.exceptions import HTTPException
+from starlette.middleware import Middleware
+from starlette.middleware.cors import CORSMiddleware
+
+from api.body_limit import BodyLimit
+from api.http_metrics import HttpMetrics
+from api.openapi import document
+from api.problems import AnswerCrashes, on_darkroom_error, on_http_exception, on_validation_error
+from api.request_ids import RequestIds
+from api.routes import docs, generate, health, jobs, models, objects
+from api.security_headers import SecurityHeaders
+from api.services import Services
+from api.submission import Submission
+from darkroom import __version__
+from darkroom.errors import DarkroomError
+from darkroom.object_store import LocalObjectStore
+from darkroom.settings import ApiSettings
+
+DESCRIPTION = (
+    "Images from text, asynchronously: submit a prompt, get a job at once, read the job until its images are there. "
+    "Every error is an RFC 9457 problem with a stable `code`."
+)
+
+
+def create_app(*, settings: ApiSettings, services: Services) -> FastAPI:
+    """The ASGI application over the given services; it closes them when it shuts down."""
+    app = FastAPI(
+        title="Darkroom",
+        version=__version__,
+        description=DESCRIPTION,
+        openapi_url="/openapi.json" if settings.docs else None,
+        docs_url=None,
+        redoc_url=None,
+        redirect_slashes=False,
+        lifespan=_lifespan,
+        middleware=_middleware(settings, services),
+        exception_handlers={
+            DarkroomError: on_darkroom_error,
+            RequestValidationError: on_validation_error,
+            HTTPException: on_http_exception,
+        },
+        telemetry={"logs": False},  # its log records carry validation messages
+    )
+    app.state.settings = settings
+    app.state.services = services
+    app.state.submission = Submission(services)
+    _include_routes(app, settings, services)
+    app.openapi = _document_once(app, services)  # type: ignore[method-assign]
+    return app
+
+
+@asynccontextmanager
+async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
+    yield
+    await app.state.services.close()
+
+
+def _middleware(settings: ApiSettings, services: Services) -> list[Middleware]:
+    """Outermost first."""
+    origins = [origin.strip() for origin in settings.cors_origins.split(",") if origin.strip()]
+    cors = Middleware(
+        CORSMiddleware,
+        allow_origins=origins,
+        allow_methods=["GET", "POST"],
+        allow_headers=["Authorization", "Content-Type", "Idempotency-Key", "Prefer", "X-Request-ID"],
+        expose_headers=["Location", "Retry-After", "Preference-Applied", "Idempotency-Replayed", "X-Request-ID"],
+    )
+    return [
+        Middleware(RequestIds),
+        Middleware(HttpMetrics, metrics=services.metrics),
+        Middleware(SecurityHeaders),
+        *([cors] if origins else []),
+        Middleware(AnswerCrashes),
+        Middleware(BodyLimit, max_bytes=settings.max_body_bytes),
+    ]
+
+
+def _include_routes(app: FastAPI, settings: ApiSettings, services: Services) -> None:
+    for router in (generate.router, jobs.router, models.router, health.router):
+        app.include_router(router)
+    if settings.metrics:
+        app.include_router(health.metrics_router)
+    if isinstance(services.objects, LocalObjectStore):
+        app.include_router(objects.router)
+    if settings.docs:
+        app.include_router(docs.router)
+        app.mount("/docs/assets", docs.assets)
+
+
+def _document_once(app: FastAPI, services: Services) -> Any:
+    def openapi() -> dict[str, Any]:
+        if app.openapi_schema is None:
+            app.openapi_schema = document(app, services.catalogue)
+        return app.openapi_schema
+
+    return openapi

@@ -1,0 +1,51 @@
+"""Who calls: `Authorization: Bearer dk_...` becomes an `ApiKey`, and a route names the scope it needs.
+
+Missing, malformed, unknown, revoked and expired keys get the same answer.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from fastapi import Depends
+from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
+
+from api.dependencies import ServicesDep
+from darkroom.errors import NotAuthenticated, NotPermitted
+from darkroom.keys import ApiKey, Scope
+
+_bearer = HTTPBearer(
+    scheme_name="ApiKey", bearerFormat="dk_<id>_<secret>", auto_error=False, description="An API key of the service."
+)
+
+
+async def authenticate(
+    services: ServicesDep, credentials: Annotated[HTTPAuthorizationCredentials | None, Depends(_bearer)]
+) -> ApiKey:
+    """The caller's key.
+
+    Raises:
+        NotAuthenticated: there is no valid one.
+    """
+    key = await services.keys.verify(credentials.credentials) if credentials else None
+    if key is None:
+        raise NotAuthenticated
+    return key
+
+
+class Permitted:
+    """A dependency: the caller's key, if it has the scope."""
+
+    def __init__(self, scope: Scope) -> None:
+        self._scope = scope
+
+    async def __call__(self, key: Annotated[ApiKey, Depends(authenticate)]) -> ApiKey:
+        if self._scope not in key.scopes:
+            raise NotPermitted(f"This API key lacks the scope `{self._scope}`.")
+        return key
+
+
+AnyKey = Annotated[ApiKey, Depends(authenticate)]
+GenerateKey = Annotated[ApiKey, Depends(Permitted(Scope.GENERATE))]
+ReadKey = Annotated[ApiKey, Depends(Permitted(Scope.READ))]
+CancelKey = Annotated[ApiKey, Depends(Permitted(Scope.CANCEL))]

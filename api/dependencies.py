@@ -1,0 +1,28 @@
+"""What routes ask for by annotation; `create_app` put it on the application's state."""
+
+from __future__ import annotations
+
+from typing import Annotated, cast
+
+from fastapi import Depends, Request
+
+from api.services import Services
+from api.submission import Submission
+from darkroom.settings import ApiSettings
+
+
+def _services(request: Request) -> Services:
+    return cast("Services", request.app.state.services)
+
+
+def _settings(request: Request) -> ApiSettings:
+    return cast("ApiSettings", request.app.state.settings)
+
+
+def _submission(request: Request) -> Submission:
+    return cast("Submission", request.app.state.submission)
+
+
+ServicesDep = Annotated[Services, Depends(_services)]
+SettingsDep = Annotated[ApiSettings, Depends(_settings)]
+SubmissionDep = Annotated[Submission, Depends(_submission)]

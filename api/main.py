@@ -1,0 +1,62 @@
+"""Runs the API from the environment: `python -m api`, or `uvicorn --factory api.main:app_from_env`.
+
+uvicorn's own access log stays off: it prints query strings, and a signed link's right to fetch is in its query.
+"""
+
+from __future__ import annotations
+
+import sys
+
+import uvicorn
+from fastapi import FastAPI
+
+from api.app import create_app
+from api.services import connect
+from darkroom.errors import ConfigurationError
+from darkroom.logs import configure_logging
+from darkroom.settings import (
+    ApiSettings,
+    CatalogueSettings,
+    JobSettings,
+    LogSettings,
+    ObjectStoreSettings,
+    RedisSettings,
+    SafetySettings,
+)
+
+SHUTDOWN_SECONDS = 10
+
+
+def app_from_env() -> FastAPI:
+    """The application as the environment describes it.
+
+    Raises:
+        ConfigurationError: with one sentence that says what to change.
+    """
+    configure_logging(LogSettings.from_env().log_level, service="api")
+    services = connect(
+        redis_settings=RedisSettings.from_env(),
+        job_settings=JobSettings.from_env(),
+        object_settings=ObjectStoreSettings.from_env(),
+        catalogue_settings=CatalogueSettings.from_env(),
+        safety_settings=SafetySettings.from_env(),
+    )
+    return create_app(settings=ApiSettings.from_env(), services=services)
+
+
+def main() -> None:
+    """Serve until SIGTERM or Ctrl-C."""
+    try:
+        settings = ApiSettings.from_env()
+        app = app_from_env()
+    except ConfigurationError as error:
+        sys.exit(f"darkroom api: {error.detail}")
+    uvicorn.run(
+        app,
+        host=settings.host,
+        port=settings.port,
+        access_log=False,
+        log_config=None,
+        server_header=False,
+        timeout_graceful_shutdown=SHUTDOWN_SECONDS,
+    )

@@ -1,0 +1,1 @@
+"""One file a noun; each holds an APIRouter that `api.app` includes."""

@@ -1,0 +1,87 @@
+"""Reads and cancels the caller's own jobs; everybody else's are not found."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from typing import Annotated
+
+from fastapi import APIRouter, Header, Path, Query, Request, Response
+
+from api.auth import CancelKey, ReadKey
+from api.dependencies import ServicesDep, SettingsDep
+from api.headers import preferred_wait
+from api.job_views import place_of, retry_after, view_of
+from api.openapi import errors
+from api.schemas import JOB_ID, JobBody, JobPage, Place
+from api.services import Services
+from darkroom.jobs import Job, JobStatus
+
+router = APIRouter(tags=["jobs"])
+POLL_SECONDS = (0.05, 0.1, 0.2, 0.4)  # between looks at a job somebody waits for; the last goes on
+MOST_JOBS = 100
+JobId = Annotated[str, Path(description="The id that `POST /generate` gave.", examples=[JOB_ID])]
+_FOUND = {
+    "description": "The job.",
+    "headers": {
+        "Retry-After": {"description": "While the job is alive: seconds to wait.", "schema": {"type": "integer"}},
+        "Preference-Applied": {"description": "The wait that was granted.", "schema": {"type": "string"}},
+    },
+}
+
+
+@router.get("/jobs/{job_id}", summary="Read a job", responses={200: _FOUND, **errors(401, 403, 404, 503)})
+async def read_job(
+    *,
+    job_id: JobId,
+    key: ReadKey,
+    services: ServicesDep,
+    settings: SettingsDep,
+    request: Request,
+    response: Response,
+    prefer: Annotated[
+        str | None, Header(description="`wait=N` answers when the job has ended, after N seconds at the latest.")
+    ] = None,
+) -> JobBody:
+    """The job's status, recipe, progress and images."""
+    seconds = preferred_wait(prefer, longest=settings.max_wait_seconds)
+    job = await services.jobs.get(job_id, owner=key.owner)
+    if seconds is not None:
+        job = await _ended(job, services, request, seconds=seconds)
+        response.headers["Preference-Applied"] = f"wait={seconds}"
+    place = await place_of(job, services)
+    response.headers.update(retry_after(job, place))
+    return await view_of(job, services, place=place)
+
+
+@router.get("/jobs", summary="List your jobs, newest first", responses=errors(400, 401, 403, 422, 503))
+async def list_jobs(
+    key: ReadKey,
+    services: ServicesDep,
+    status: Annotated[JobStatus | None, Query(description="Only jobs that stand there.")] = None,
+    limit: Annotated[int, Query(ge=1, le=MOST_JOBS, description="Jobs on a page.")] = 20,
+    cursor: Annotated[str | None, Query(max_length=64, description="`next_cursor` of the page before.")] = None,
+) -> JobPage:
+    """One page; it may be short, even empty, and still have a next one. Places in the queue are left out."""
+    page = await services.jobs.list_jobs(key.owner, status=status, limit=limit, cursor=cursor)
+    views = [await view_of(job, services, place=Place()) for job in page.jobs]
+    return JobPage(jobs=tuple(views), next_cursor=page.next_cursor)
+
+
+@router.post("/jobs/{job_id}/cancel", summary="Cancel a job", responses=errors(401, 403, 404, 409, 503))
+async def cancel_job(job_id: JobId, key: CancelKey, services: ServicesDep) -> JobBody:
+    """A waiting job is cancelled at once; a running one stops within a step (`cancel_requested` until then)."""
+    job = await services.jobs.cancel(job_id, owner=key.owner)
+    return await view_of(job, services, place=Place())
+
+
+async def _ended(job: Job, services: Services, request: Request, *, seconds: float) -> Job:
+    """The job when it has ended, when the time is up, or when nobody listens any more."""
+    until = time.monotonic() + seconds
+    pauses = iter(POLL_SECONDS)
+    pause = POLL_SECONDS[0]
+    while not job.status.is_terminal and (left := until - time.monotonic()) > 0 and not await request.is_disconnected():
+        pause = next(pauses, pause)
+        await asyncio.sleep(min(pause, left))
+        job = await services.jobs.get(job.id, owner=job.owner)
+    return job

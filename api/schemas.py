@@ -1,0 +1,298 @@
+"""Bodies of the answers, and how a job's record becomes one.
+
+Only a committed record's images get links, and only those whose own verdict let them go. The owner sees the whole
+recipe, prompt included; nobody else ever gets this body.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Self
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from darkroom.catalogue import ModelSpec
+from darkroom.jobs import ImageRecord, Job, JobError, JobStatus, Tier
+from darkroom.params import MAX_GUIDANCE, MAX_IMAGES, MAX_PROMPT, GenerationParams
+from darkroom.schedulers import SchedulerInfo
+
+JOB_ID = "job_01m8z6k2q4v7x9b3n5c8d1f0ga"
+
+
+class _Body(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class Links(_Body):
+    """Where to go next."""
+
+    self: str = Field(examples=[f"/jobs/{JOB_ID}"])
+    cancel: str | None = Field(None, description="Absent once the job has ended.", examples=[f"/jobs/{JOB_ID}/cancel"])
+
+
+class ErrorBody(_Body):
+    """Why a job failed, expired or was blocked."""
+
+    code: str = Field(description="Stable code for programs.", examples=["prompt_violence"])
+    message: str = Field(description="The same for people.")
+
+    @classmethod
+    def from_error(cls, error: JobError | None) -> Self | None:
+        return None if error is None else cls(code=error.code, message=error.message)
+
+
+class ProgressBody(_Body):
+    """How far a running job is, in denoising steps over all its images."""
+
+    step: int
+    steps: int
+
+
+class ImageBody(_Body):
+    """One finished image."""
+
+    index: int = Field(description="Image i was made with the job's seed + i.")
+    url: str = Field(
+        description="Fetches the file, without a key, until `expires_at`. Read the job again for a new one."
+    )
+    expires_at: datetime
+    seed: int
+    width: int
+    height: int
+    content_type: str = Field(examples=["image/png"])
+    bytes: int
+    sha256: str = Field(description="Of the file, in hexadecimal.")
+
+
+class JobBody(_Body):
+    """A job as its owner sees it."""
+
+    id: str = Field(examples=[JOB_ID])
+    status: JobStatus
+    tier: Tier
+    created_at: datetime
+    started_at: datetime | None = Field(description="When the latest attempt began.")
+    finished_at: datetime | None
+    deadline_at: datetime | None
+    attempt: int = Field(description="Runs so far; more than one after a worker was lost.")
+    cancel_requested: bool
+    queue_position: int | None = Field(description="1 is next; an estimate. Null unless queued.")
+    eta_seconds: float | None = Field(description="Until the images are there; an estimate. Null where unknown.")
+    progress: ProgressBody
+    params: GenerationParams = Field(description="The complete recipe, with every default filled in.")
+    warnings: tuple[str, ...]
+    metadata: Mapping[str, str]
+    images: tuple[ImageBody, ...]
+    error: ErrorBody | None
+    links: Links
+
+
+class SubmittedBody(_Body):
+    """A job that was just accepted, or found again by its Idempotency-Key."""
+
+    id: str = Field(examples=[JOB_ID])
+    status: JobStatus
+    queue_position: int | None = Field(description="1 is next; an estimate. Null unless queued.")
+    eta_seconds: float | None = Field(description="Until the images are there; an estimate. Null where unknown.")
+    links: Links
+    warnings: tuple[str, ...] = Field(description="Legal but unwise values.")
+    params: GenerationParams = Field(description="The complete recipe, with every default filled in.")
+    error: ErrorBody | None = Field(description="Why the prompt was refused, when `status` is `blocked`.")
+
+    @classmethod
+    def from_job(cls, job: Job, *, place: Place) -> Self:
+        return cls(
+            id=job.id,
+            status=job.status,
+            queue_position=place.position,
+            eta_seconds=place.eta_seconds,
+            links=links_of(job),
+            warnings=job.warnings,
+            params=job.params,
+            error=ErrorBody.from_error(job.error),
+        )
+
+
+class JobPage(_Body):
+    """Some of the owner's jobs, newest first."""
+
+    jobs: tuple[JobBody, ...]
+    next_cursor: str | None = Field(description="Pass as `cursor` for the page after this one; null on the last page.")
+
+
+class Size(_Body):
+    """Pixels."""
+
+    width: int
+    height: int
+
+
+class Span(_Body):
+    """From the least to the most that is allowed."""
+
+    least: int
+    most: int
+
+
+class ModelBody(_Body):
+    """A model of the catalogue: its defaults and its limits."""
+
+    name: str
+    default: bool = Field(description="Used when a request names no model.")
+    description: str
+    family: str
+    licence: str
+    few_step: bool = Field(description="Distilled to need 1 to 8 steps.")
+    native_sizes: tuple[Size, ...] = Field(description="Sizes it was trained on; the first is its default.")
+    side: Span = Field(description="Width and height, in multiples of 8.")
+    max_pixels: int
+    max_tokens: int = Field(description="Prompt tokens it reads; what comes after is ignored.")
+    scheduler: str = Field(description="Default.")
+    num_inference_steps: int = Field(description="Default.")
+    guidance_scale: float = Field(description="Default.")
+
+    @classmethod
+    def from_spec(cls, spec: ModelSpec, *, default: bool) -> Self:
+        return cls(
+            name=spec.name,
+            default=default,
+            description=spec.description,
+            family=spec.family,
+            licence=spec.licence,
+            few_step=spec.few_step,
+            native_sizes=tuple(Size(width=width, height=height) for width, height in spec.native_sizes),
+            side=Span(least=spec.min_side, most=spec.max_side),
+            max_pixels=spec.max_pixels,
+            max_tokens=spec.max_tokens,
+            scheduler=spec.scheduler,
+            num_inference_steps=spec.num_inference_steps,
+            guidance_scale=spec.guidance_scale,
+        )
+
+
+class RequestLimits(_Body):
+    """What holds for every model."""
+
+    prompt_characters: int = MAX_PROMPT
+    num_images: int = MAX_IMAGES
+    guidance_scale: float = MAX_GUIDANCE
+
+
+class ModelList(_Body):
+    """What may be asked for."""
+
+    models: tuple[ModelBody, ...]
+    limits: RequestLimits
+
+
+class SchedulerBody(_Body):
+    """A noise scheduler and its own limits."""
+
+    name: str
+    title: str
+    description: str
+    min_steps: int
+    max_steps: int
+    few_step: bool
+    stochastic: bool
+
+    @classmethod
+    def from_info(cls, info: SchedulerInfo) -> Self:
+        return cls(
+            name=info.name,
+            title=info.title,
+            description=info.description,
+            min_steps=info.min_steps,
+            max_steps=info.max_steps,
+            few_step=info.few_step,
+            stochastic=info.stochastic,
+        )
+
+
+class SchedulerList(_Body):
+    """The noise schedulers there are."""
+
+    schedulers: tuple[SchedulerBody, ...]
+
+
+class Liveness(_Body):
+    """The process answers."""
+
+    status: str = Field("alive", examples=["alive"])
+
+
+class ReadinessBody(_Body):
+    """The process can serve."""
+
+    status: str = Field("ready", examples=["ready"])
+    parts: Mapping[str, str] = Field(examples=[{"job_store": "ok", "object_store": "ok"}])
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where a job stands in its queue, as far as anybody can tell."""
+
+    position: int | None = None
+    eta_seconds: float | None = None
+
+
+@dataclass(frozen=True)
+class Link:
+    """A link to a file, and when it stops working (Unix seconds)."""
+
+    url: str
+    expires_at: float
+
+
+def job_body(job: Job, *, place: Place, link: Callable[[Job, ImageRecord], Link]) -> JobBody:
+    """The job as its owner sees it; `link` makes a fresh link to an image."""
+    released = [image for image in job.images if image.decision == "allow"] if job.status.is_terminal else []
+    return JobBody(
+        id=job.id,
+        status=job.status,
+        tier=job.tier,
+        created_at=_moment(job.created_at),
+        started_at=_moment_or_none(job.started_at),
+        finished_at=_moment_or_none(job.finished_at),
+        deadline_at=_moment_or_none(job.deadline_at),
+        attempt=job.attempt,
+        cancel_requested=job.cancel_requested,
+        queue_position=place.position,
+        eta_seconds=place.eta_seconds,
+        progress=ProgressBody(step=job.progress.step, steps=job.progress.steps),
+        params=job.params,
+        warnings=job.warnings,
+        metadata=job.metadata,
+        images=tuple(_image_body(image, link(job, image)) for image in released),
+        error=ErrorBody.from_error(job.error),
+        links=links_of(job),
+    )
+
+
+def links_of(job: Job) -> Links:
+    path = f"/jobs/{job.id}"
+    return Links(self=path, cancel=None if job.status.is_terminal else f"{path}/cancel")
+
+
+def _image_body(image: ImageRecord, link: Link) -> ImageBody:
+    return ImageBody(
+        index=image.index,
+        url=link.url,
+        expires_at=_moment(link.expires_at),
+        seed=image.seed,
+        width=image.width,
+        height=image.height,
+        content_type=image.content_type,
+        bytes=image.bytes,
+        sha256=image.sha256,
+    )
+
+
+def _moment(seconds: float) -> datetime:
+    return datetime.fromtimestamp(seconds, UTC)
+
+
+def _moment_or_none(seconds: float | None) -> datetime | None:
+    return None if seconds is None else _moment(seconds)

@@ -1,0 +1,84 @@
+"""What the routes call: the stores, the catalogue, the safety pipeline. Built once a process and passed in.
+
+`connect` builds them from settings; tests build a `Services` of their own. Nothing connects before the first call.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import redis
+import redis.asyncio
+from celery import Celery
+
+from api.readiness import Readiness
+from darkroom.catalogue import Catalogue, load_catalogue
+from darkroom.job_store import AsyncJobStore
+from darkroom.keys import AsyncKeyStore
+from darkroom.metrics import Metrics
+from darkroom.object_store import ObjectStore, make_object_store
+from darkroom.redis_client import make_async_redis, make_redis
+from darkroom.settings import CatalogueSettings, JobSettings, ObjectStoreSettings, RedisSettings, SafetySettings
+from darkroom.tickets import TicketOffice, make_celery
+from darkroom.tokens import PromptTokenCounter
+from safety.defaults import build_prompt_pipeline
+from safety.pipeline import SafetyPipeline
+
+
+@dataclass(frozen=True)
+class Services:
+    """Everything behind the routes."""
+
+    catalogue: Catalogue
+    jobs: AsyncJobStore
+    keys: AsyncKeyStore
+    tickets: TicketOffice
+    objects: ObjectStore
+    url_ttl_seconds: int
+    safety: SafetyPipeline
+    tokens: PromptTokenCounter
+    readiness: Readiness
+    metrics: Metrics
+    threaded_redis: redis.Redis
+    looped_redis: redis.asyncio.Redis
+    celery: Celery
+
+    async def close(self) -> None:
+        """Close the connections that were opened."""
+        self.celery.close()
+        self.threaded_redis.connection_pool.disconnect()
+        await self.looped_redis.connection_pool.disconnect()
+
+
+def connect(
+    *,
+    redis_settings: RedisSettings,
+    job_settings: JobSettings,
+    object_settings: ObjectStoreSettings,
+    catalogue_settings: CatalogueSettings,
+    safety_settings: SafetySettings,
+) -> Services:
+    """Build the services of one API process.
+
+    Raises:
+        ConfigurationError: a setting or a file is not valid.
+    """
+    threaded, looped = make_redis(redis_settings), make_async_redis(redis_settings)
+    celery = make_celery(redis_settings)
+    jobs = AsyncJobStore(looped, job_settings)
+    objects = make_object_store(object_settings)
+    return Services(
+        catalogue=load_catalogue(catalogue_settings.catalogue),
+        jobs=jobs,
+        keys=AsyncKeyStore(looped),
+        tickets=TicketOffice(celery, threaded),
+        objects=objects,
+        url_ttl_seconds=object_settings.url_ttl_seconds,
+        safety=build_prompt_pipeline(safety_settings.policy),
+        tokens=PromptTokenCounter(),
+        readiness=Readiness(jobs, objects),
+        metrics=Metrics(),
+        threaded_redis=threaded,
+        looped_redis=looped,
+        celery=celery,
+    )

@@ -1,0 +1,128 @@
+"""From a valid request to a stored job: resolve, check the prompt, write the record, issue a ticket.
+
+A prompt that safety refuses becomes a job that is born blocked: it has a record and a reason, but no ticket. A prompt
+that safety could not check is stored nowhere. Knows no HTTP.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import secrets
+from dataclasses import dataclass
+
+import anyio
+import anyio.to_thread
+
+from api.services import Services
+from darkroom.errors import CheckUnavailable, Transient
+from darkroom.job_ids import new_job_id
+from darkroom.job_store import IdempotencyKey, Submitted
+from darkroom.jobs import Job, JobError, JobStatus, Tier
+from darkroom.logs import bind_job, get_logger
+from darkroom.params import GenerationParams, GenerationRequest, resolve
+from safety.subjects import PromptSubject
+from safety.verdict import Decision, Stage, Verdict
+
+SEEDS = 2**32  # drawn seeds stay in the range that every other tool accepts
+TICKET_THREADS = 4  # a broker that hangs must not use up the threads that check prompts
+log = get_logger(__name__)
+_BLOCKED = "The prompt was refused by the content policy."
+
+
+@dataclass(frozen=True)
+class _Prepared:
+    params: GenerationParams
+    warnings: tuple[str, ...]
+    verdict: Verdict
+
+
+class Submission:
+    """Turns requests into jobs."""
+
+    def __init__(self, services: Services) -> None:
+        self._services = services
+        self._ticket_threads = anyio.CapacityLimiter(TICKET_THREADS)
+
+    async def submit(self, request: GenerationRequest, *, owner: str, idempotency_key: str | None) -> Submitted:
+        """Store the job, or find the one that the same key stored before.
+
+        Raises:
+            InvalidParams: the model can't do what is asked.
+            CheckUnavailable: safety gave no verdict.
+            IdempotencyMismatch: the key came before with another body.
+        """
+        prepared = await anyio.to_thread.run_sync(self._prepare, request)
+        submitted = await self._services.jobs.submit(
+            _new_job(request, prepared, owner=owner),
+            idempotency=_idempotency(request, idempotency_key),
+            deadline_seconds=request.deadline_seconds,
+        )
+        if not submitted.replayed:
+            self._note(submitted.job)
+        return submitted
+
+    async def issue_ticket(self, job: Job) -> None:
+        """Tell the workers of the job's tier; where the broker refuses, the reaper will."""
+        tickets = self._services.tickets
+        try:
+            issued = await anyio.to_thread.run_sync(tickets.issue, job.tier, limiter=self._ticket_threads)
+            result = "issued" if issued else "held"
+        except Transient:
+            result = "refused"
+            log.warning("ticket_refused", job_id=job.id, tier=str(job.tier))
+        self._services.metrics.tickets.labels(result).inc()
+
+    def _prepare(self, request: GenerationRequest) -> _Prepared:
+        """The part that may block: a tokenizer is read from disk, checks compute."""
+        services = self._services
+        params, warnings = resolve(
+            request,
+            catalogue=services.catalogue,
+            draw_seed=lambda: secrets.randbelow(SEEDS),
+            count_tokens=services.tokens.count,
+        )
+        try:
+            verdict = services.safety.check_prompt(PromptSubject(params.prompt, params.negative_prompt))
+        except CheckUnavailable as error:
+            services.metrics.check_errors.labels(str(Stage.PROMPT)).inc()
+            log.warning("prompt_not_checked", reason=error.detail)
+            raise
+        services.metrics.verdicts.labels(str(Stage.PROMPT), str(verdict.decision)).inc()
+        return _Prepared(params, warnings, verdict)
+
+    def _note(self, job: Job) -> None:
+        metrics = self._services.metrics
+        metrics.jobs_submitted.labels(str(job.tier), job.params.model).inc()
+        if job.status is JobStatus.BLOCKED:
+            metrics.jobs_ended.labels(str(job.status), str(job.tier), job.params.model).inc()
+        with bind_job(job.id):
+            log.info("job_submitted", status=str(job.status), tier=str(job.tier), model=job.params.model)
+
+
+def _new_job(request: GenerationRequest, prepared: _Prepared, *, owner: str) -> Job:
+    verdict = prepared.verdict
+    blocked = verdict.decision is Decision.BLOCK
+    return Job(
+        id=new_job_id(),
+        owner=owner,
+        status=JobStatus.BLOCKED if blocked else JobStatus.QUEUED,
+        tier=Tier(request.tier),
+        params=prepared.params,
+        created_at=0.0,  # the store's clock sets it
+        error=JobError(verdict.reason or "prompt_blocked", _BLOCKED) if blocked else None,
+        warnings=prepared.warnings,
+        metadata=request.metadata,
+        policy=verdict.policy,
+        held=None if verdict.decision in {Decision.ALLOW, Decision.BLOCK} else verdict.reason or "prompt_review",
+    )
+
+
+def _idempotency(request: GenerationRequest, key: str | None) -> IdempotencyKey | None:
+    return None if key is None else IdempotencyKey(key=key, fingerprint=fingerprint(request))
+
+
+def fingerprint(request: GenerationRequest) -> str:
+    """Equal for two bodies that say the same, however they are spaced and ordered."""
+    said = request.model_dump(mode="json", exclude_unset=True)
+    return hashlib.sha256(json.dumps(said, sort_keys=True).encode()).hexdigest()
