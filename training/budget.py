@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -23,7 +23,7 @@ class Budget:
     steps: int | None = None
     minutes: float | None = None
     done: float = 0.0
-    _started: float = field(default_factory=time.monotonic)
+    _started: float | None = None  # the clock starts with the first step, not while data is prepared
     _step: int = 0
 
     @property
@@ -31,12 +31,13 @@ class Budget:
         """Share of the budget spent, 0 to 1."""
         if self.steps is not None:
             return min(1.0, self.done + self._step / self.steps)
-        if self.minutes is not None:
+        if self.minutes is not None and self._started is not None:
             return min(1.0, self.done + (time.monotonic() - self._started) / (60 * self.minutes))
-        return 1.0
+        return self.done if self.minutes is not None else 1.0
 
     def run(self, name: str, optimizer: torch.optim.Optimizer, *, peak: float) -> Iterator[tqdm[Any]]:
         """Yield a progress bar once a step with the optimizer's learning rate set, until the budget is spent."""
+        self._started = time.monotonic()
         with tqdm(total=1000, desc=name, unit="‰", mininterval=10) as bar:
             while self.share < 1.0:
                 rate = peak * min(1.0, (self._step + 1) / 100) * max(0.02, 0.5 + 0.5 * math.cos(math.pi * self.share))

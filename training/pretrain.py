@@ -1,7 +1,7 @@
 """Trains darkroom-tiny from scratch, in one command: `python -m training.pretrain`.
 
-Stages: tokenizer, CLIP pair, autoencoder, cached latents, UNet, export. Each saves its weights in the work folder and
-goes on from there when it was cut off; a finished stage is skipped. Fixed seeds; on another machine a budget in
+Stages: tokenizer and CLIP pair, autoencoder, its decoder alone, cached latents and UNet, export. Each saves its
+weights in the work folder and goes on from there when it was cut off; a finished stage is skipped. Fixed seeds; on another machine a budget in
 minutes buys another number of steps, so weights differ while the method does not.
 """
 
@@ -22,9 +22,9 @@ from training.dataset import PaintedPictures
 from training.export import export_clip, export_pipeline, text_encoder_of
 from training.tokenizer import make_tokenizer
 from training.unet import SCHEDULES, Latents, cache_latents, make_noise_schedule, make_unet, train_unet
-from training.vae import make_vae, measure_latent_scale, measure_psnr, train_vae
+from training.vae import make_vae, measure_latent_scale, measure_psnr, refine_decoder, train_vae
 
-STAGES = ("clip", "vae", "unet", "export")
+STAGES = ("clip", "vae", "decoder", "unet", "export")
 
 
 @dataclass(frozen=True)
@@ -54,7 +54,7 @@ def pretrain(plan: Plan, stages: tuple[str, ...] = STAGES) -> None:
     """Run the stages in order; those left out are taken as their checkpoints stand."""
     tokenizer = _tokenizer(plan)
     clip = _clip(plan, tokenizer, train="clip" in stages)
-    vae = _vae(plan, train="vae" in stages)
+    vae = _vae(plan, stages)
     noise = make_noise_schedule(plan.schedule, plan.prediction_type)
     encoder = text_encoder_of(clip)
     scale = measure_latent_scale(vae, plan.painted)
@@ -84,12 +84,15 @@ def _clip(plan: Plan, tokenizer: CLIPTokenizer, *, train: bool) -> CLIPModel:
     return clip.eval()
 
 
-def _vae(plan: Plan, *, train: bool) -> AutoencoderKL:
-    if train:
-        trained = train_vae(plan.painted, plan.budget("vae"), plan.checkpoint("vae"))
-        print(f"vae: {measure_psnr(trained.eval(), plan.painted):.1f} dB on whole pictures")
+def _vae(plan: Plan, stages: tuple[str, ...]) -> AutoencoderKL:
+    if "vae" in stages:
+        train_vae(plan.painted, plan.budget("vae"), plan.checkpoint("vae"))
     vae = make_vae()
     plan.checkpoint("vae").load(vae)
+    if "decoder" in stages:
+        refine_decoder(vae, plan.painted, plan.budget("decoder"), plan.checkpoint("decoder"))
+        print(f"vae: {measure_psnr(vae.eval(), plan.painted):.1f} dB on whole pictures")
+    plan.checkpoint("decoder").load(vae)
     return vae.eval()
 
 
@@ -106,6 +109,7 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--stages", nargs="+", choices=STAGES, default=STAGES)
     parser.add_argument("--clip-minutes", type=float, default=24)
     parser.add_argument("--vae-minutes", type=float, default=25)
+    parser.add_argument("--decoder-minutes", type=float, default=10)
     parser.add_argument("--unet-minutes", type=float, default=70)
     parser.add_argument("--pictures", type=int, default=36_000, help="pictures whose latents the UNet learns from")
     parser.add_argument("--schedule", choices=tuple(SCHEDULES), default="linear")
@@ -121,7 +125,8 @@ def main() -> None:
     arguments = _arguments()
     torch.set_num_threads(arguments.threads)
     torch.manual_seed(arguments.seed)
-    minutes = {"clip": arguments.clip_minutes, "vae": arguments.vae_minutes, "unet": arguments.unet_minutes}
+    minutes = {"clip": arguments.clip_minutes, "vae": arguments.vae_minutes}
+    minutes |= {"decoder": arguments.decoder_minutes, "unet": arguments.unet_minutes}
     plan = Plan(
         work=arguments.work,
         out=arguments.out,

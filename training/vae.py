@@ -42,13 +42,37 @@ def make_vae() -> AutoencoderKL:
 
 def train_vae(pictures: PaintedPictures, budget: Budget, checkpoint: Checkpoint, *, batch: int = 16) -> AutoencoderKL:
     """Train, or go on training, the autoencoder within its budget."""
-    vae = make_vae().to(memory_format=torch.channels_last)
+    vae = make_vae()
     checkpoint.load(vae)
-    optimizer = torch.optim.AdamW(vae.parameters(), lr=1e-3, weight_decay=1e-4)
+    return _train(vae, pictures, budget, checkpoint, batch=batch, peak=1.5e-3, whole_from=WHOLE_FROM)
+
+
+def refine_decoder(
+    vae: AutoencoderKL, pictures: PaintedPictures, budget: Budget, checkpoint: Checkpoint, *, batch: int = 15
+) -> AutoencoderKL:
+    """Train the decoder alone on whole pictures; latents stay as they are, so a UNet trained on them still fits."""
+    checkpoint.load(vae)
+    vae.encoder.requires_grad_(requires_grad=False)
+    vae.quant_conv.requires_grad_(requires_grad=False)
+    return _train(vae, pictures, budget, checkpoint, batch=batch, peak=6e-4, whole_from=0.0)
+
+
+def _train(
+    vae: AutoencoderKL,
+    pictures: PaintedPictures,
+    budget: Budget,
+    checkpoint: Checkpoint,
+    *,
+    batch: int,
+    peak: float,
+    whole_from: float,
+) -> AutoencoderKL:
+    vae.train().to(memory_format=torch.channels_last)
+    optimizer = torch.optim.AdamW([p for p in vae.parameters() if p.requires_grad], lr=peak, weight_decay=1e-4)
     generator = torch.Generator().manual_seed(pictures.seed + round(1e6 * budget.done))
     start = round(1e7 * budget.done)
-    for step, bar in enumerate(budget.run("vae", optimizer, peak=1.5e-3)):
-        whole = budget.share >= WHOLE_FROM
+    for step, bar in enumerate(budget.run(checkpoint.stage, optimizer, peak=peak)):
+        whole = budget.share >= whole_from
         count = batch // 3 if whole else batch
         pixels, _ = pictures.batch(start + step * batch, count)
         if not whole:
