@@ -89,3 +89,11 @@ def run_one(store: JobStore, **changes: Any) -> Claim:
     claim = claim_next(store, **changes)
     assert claim is not None
     return claim
+
+
+def submit_job(store: JobStore, *, deadline_seconds: int | None = None, **changes: Any) -> Job:
+    return store.submit(make_job(**changes), deadline_seconds=deadline_seconds).job
+
+
+def read_job(store: JobStore, job: Job) -> Job:
+    return store.get(job.id, owner=job.owner)

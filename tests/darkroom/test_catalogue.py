@@ -69,6 +69,7 @@ def test_hub_model_needs_no_local_file(folder: Path) -> None:
     [
         (("[models", "[modles"), "unknown key 'modles'"),
         (("[models.tiny]", "models = 3\n[x]"), "unknown key 'x'"),
+        (("[models.tiny]", "models = 3\n[adapters.x]"), r"`models` must hold tables, \[models.NAME\]"),
         (('source = { folder = "weights" }', "source = {}"), "models.tiny: source: .*exactly one of"),
         (('"weights"', '"elsewhere"'), "models.tiny: .*model_index.json does not exist"),
         (('folder = "weights"', 'file = "weights.ckpt"'), "must be a .safetensors file"),
