@@ -19,6 +19,7 @@ import typer
 from cli.child import die_with_parent
 from cli.console import say
 from cli.generate import generate
+from darkroom.errors import ConfigurationError
 
 PROMPT = "a red circle on a blue background"
 
@@ -30,7 +31,12 @@ def demo(
 ) -> None:
     """Start everything, make one image over HTTP, stop everything."""
     started = time.monotonic()
-    output.mkdir(parents=True, exist_ok=True)
+    try:
+        output.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise ConfigurationError(
+            f"The folder {output} can't be made: {error.strerror}. Name another with --output."
+        ) from None
     image = output / f"{time.strftime('%Y%m%d-%H%M%S')}.png"
     with tempfile.TemporaryDirectory(prefix="darkroom-demo-") as folder, _service(Path(folder)) as session:
         say(f'Posting "{prompt}" to {session["url"]}/generate ...')

@@ -80,7 +80,11 @@ def _place(folder: DataFolder, port: int) -> Place:
 
 
 def _publish(place: Place, token: str, pids: Mapping[str, int]) -> None:
-    place.folder.write_session(Session(url=place.url, api_key=token, redis_url=place.redis_url, pids=pids))
+    """Tell the other commands where the service is. It runs on without that, when the disk is full for instance."""
+    try:
+        place.folder.write_session(Session(url=place.url, api_key=token, redis_url=place.redis_url, pids=pids))
+    except OSError as error:
+        say(f"The session file can't be written ({error.strerror}): other commands need --url and --api-key.")
 
 
 def _announce(place: Place, token: str, pids: Mapping[str, int], *, as_json: bool) -> None:
