@@ -155,7 +155,17 @@ class Worker:
                 return claim
 
     def succeed(self, job_id: str, *, data: bytes = b"a picture", decisions: Collection[str] = ("allow",)) -> None:
-        claim = self.claim(job_id)
+        self._succeed(self.claim(job_id), data, decisions)
+
+    def succeed_next(self) -> None:
+        """End whichever standard job is next, if one waits."""
+        nonce = secrets.token_hex(8)
+        claim = self.jobs.claim(tier=Tier.STANDARD, worker="test", nonce=nonce, lease_seconds=60, models=None)
+        if claim is not None:
+            self._succeed(claim, b"a picture", ["allow"] * claim.job.params.num_images)
+
+    def _succeed(self, claim: Claim, data: bytes, decisions: Collection[str]) -> None:
+        job_id = claim.job.id
         images = []
         for index, decision in enumerate(decisions):
             key = output_key(job_id, claim.attempt, index, ending="png")

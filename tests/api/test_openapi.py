@@ -83,11 +83,8 @@ def test_documentation_page_fetches_nothing_from_elsewhere(client: TestClient) -
     assert (STATIC / "swagger-ui.LICENSE").read_text(encoding="utf-8").strip().startswith("Apache License")
 
 
-def test_docs_describe_every_route_and_every_code(document: dict[str, Any]) -> None:
+def test_docs_list_every_route(document: dict[str, Any]) -> None:
     text = DOCS.read_text(encoding="utf-8")
 
     for path, method, _operation in _operations(document):
-        shown = path.replace("{job_id}", "{id}").replace("{key}", "{key}")
-        assert f"`{method.upper()} {shown}`" in text, (method, path)
-    for name in GenerationRequest.model_fields:
-        assert f"`{name}`" in text, name
+        assert f"`{method.upper()} {path.replace('job_id', 'id')}`" in text, (method, path)
