@@ -10,6 +10,8 @@ from pathlib import Path
 
 import pytest
 import redis
+from redis.backoff import NoBackoff
+from redis.retry import Retry
 
 from cli import services
 from cli.child import Child
@@ -74,7 +76,7 @@ def test_valkey_never_evicts_and_logs_every_write(tmp_path: Path) -> None:
 def test_valkey_refuses_those_without_its_password(tmp_path: Path) -> None:
     place = make_place(tmp_path)
     with running_valkey(place):
-        stranger = redis.Redis(host=HOST, port=place.redis_port)
+        stranger = redis.Redis(host=HOST, port=place.redis_port, retry=Retry(NoBackoff(), 0))
 
         with stranger, pytest.raises(redis.AuthenticationError):
             stranger.ping()

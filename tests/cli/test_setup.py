@@ -87,6 +87,7 @@ def test_an_unknown_torch_build_is_refused(project: Path) -> None:
     assert "DARKROOM_TORCH must be cpu or gpu, not 'tpu'." in done.stderr
 
 
+@pytest.mark.slow
 def test_a_failing_install_says_what_failed_and_leaves_no_stamp(project: Path) -> None:
     (project / "requirements" / "api-test.txt").write_text("darkroom-has-no-such-package==1 --hash=sha256:00\n")
 
@@ -97,6 +98,7 @@ def test_a_failing_install_says_what_failed_and_leaves_no_stamp(project: Path) -
     assert not (project / ".venv-api" / ".darkroom-setup").exists()
 
 
+@pytest.mark.slow
 def test_a_finished_set_up_is_not_done_again(project: Path) -> None:
     (project / "requirements" / "api-test.txt").write_text("")
     first = run(project, "--api", PYTHON=sys.executable, DARKROOM_SETUP_DISK_GB="0.01")
@@ -107,6 +109,7 @@ def test_a_finished_set_up_is_not_done_again(project: Path) -> None:
     assert (second.returncode, second.stderr) == (0, "")
 
 
+@pytest.mark.slow
 def test_a_changed_lock_is_installed_anew(project: Path) -> None:
     lock = project / "requirements" / "api-test.txt"
     lock.write_text("")

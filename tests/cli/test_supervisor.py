@@ -9,6 +9,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+import pytest
+
 from tests.cli.processes import is_alive, still_alive
 
 ROOT = Path(__file__).parents[2]
@@ -114,6 +116,7 @@ def test_services_stop_in_the_reverse_order_of_their_start(tmp_path: Path) -> No
     assert (tmp_path / "endings").read_text().split() == ["worker", "api", "store"]
 
 
+@pytest.mark.slow
 def test_a_service_that_keeps_dying_ends_everything_with_a_sentence(tmp_path: Path) -> None:
     with supervise(tmp_path, ("one", 0, SLEEPS), ("weak", 1, DIES)) as supervised:
         pids = supervised.read_pids()
