@@ -39,8 +39,10 @@ test: lint test-api    ## everything that CI runs, under 25 minutes
 prove: setup           ## the long proofs
 	$(PY) -m pytest -m "prove" --timeout=7200
 
-bench: setup           ## the measurements of bench/
-	$(PY) -m bench
+bench: setup           ## the measurements of bench/, an hour or more; each writes its table beside itself
+	$(PY) -m bench.api
+	$(PY) -m bench.batching models/darkroom-tiny
+	$(PY) -m bench.parity models/darkroom-tiny
 
 lock: setup            ## write requirements/*.txt anew from pyproject.toml
 	scripts/lock.sh

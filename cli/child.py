@@ -19,7 +19,7 @@ from pathlib import Path
 from darkroom.errors import DarkroomError
 
 PR_SET_PDEATHSIG = 1
-FAST_DEATH_SECONDS = 10.0  # dying sooner than this after a start counts against it
+FAST_DEATH_SECONDS = 10.0  # dying sooner than this, or before it was ready, counts against it
 MAX_FAST_DEATHS = 5
 FIRST_PAUSE, LONGEST_PAUSE = 0.25, 5.0  # seconds before it is started again; doubles with each fast death
 KEPT_LOG_BYTES = 10_000_000
@@ -136,8 +136,8 @@ class Child:
             self._process.wait()
 
     def _pause(self) -> float:
-        lived = time.monotonic() - self._started_at
-        self._fast_deaths = self._fast_deaths + 1 if lived < FAST_DEATH_SECONDS else 0
+        early = not self.ready or time.monotonic() - self._started_at < FAST_DEATH_SECONDS
+        self._fast_deaths = self._fast_deaths + 1 if early else 0
         if self._fast_deaths >= MAX_FAST_DEATHS:
             raise ServiceFailed(
                 f"{self.service.name} ended {MAX_FAST_DEATHS} times right after its start ({self.ending()}). "

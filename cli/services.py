@@ -16,6 +16,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import redis
+from redis.backoff import NoBackoff
+from redis.retry import Retry
 
 from cli.child import Service
 from cli.data_folder import DataFolder, write_private
@@ -169,7 +171,9 @@ def free_port() -> int:
 
 def _valkey_answers(url: str) -> bool:
     try:
-        with redis.Redis.from_url(url, socket_timeout=1, socket_connect_timeout=1) as client:
+        with redis.Redis.from_url(
+            url, socket_timeout=1, socket_connect_timeout=1, retry=Retry(NoBackoff(), 0)
+        ) as client:
             return bool(client.ping())
     except redis.RedisError:
         return False
