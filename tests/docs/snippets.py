@@ -22,6 +22,9 @@ class Snippet:
     language: str
     code: str
 
+    def page_text(self) -> str:
+        return (ROOT / self.page).read_text(encoding="utf-8")
+
     def __str__(self) -> str:
         return f"{self.page}:{self.language}"
 

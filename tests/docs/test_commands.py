@@ -15,7 +15,7 @@ from tests.docs.snippets import Snippet, find_snippets
 
 pytestmark = pytest.mark.integration
 COMMANDS = {"bash": ("bash", "-euo", "pipefail", "-c"), "python": (sys.executable, "-c")}
-PROBLEM = "urn:darkroom:problem:"  # curl exits with 0 on an error answer, so look at what it says
+PROBLEM = "urn:darkroom:problem:"  # curl exits with 0 on an error answer, so look at what it says; some pages show one
 
 
 @pytest.fixture(scope="module")
@@ -50,4 +50,5 @@ def test_the_commands_of_the_page_work(snippet: Snippet, service: Running, tmp_p
     )
 
     assert done.returncode == 0, done.stdout + done.stderr
-    assert PROBLEM not in done.stdout, done.stdout
+    if PROBLEM not in snippet.page_text():
+        assert PROBLEM not in done.stdout, done.stdout
