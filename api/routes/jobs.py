@@ -18,7 +18,10 @@ from api.services import Services
 from darkroom.jobs import Job, JobStatus
 
 router = APIRouter(tags=["jobs"])
-POLL_SECONDS = (0.05, 0.1, 0.2, 0.4)  # between looks at a job somebody waits for; the last goes on
+# Between two looks at a job somebody waits for: a small part of the wait so far, so that the answer is never late by
+# more than that part, and a long wait costs little.
+LATENESS = 0.03
+LEAST_PAUSE_SECONDS, LONGEST_PAUSE_SECONDS = 0.02, 0.5
 MOST_JOBS = 100
 JobId = Annotated[str, Path(description="The id that `POST /generate` gave.", examples=[JOB_ID])]
 _FOUND = {
@@ -77,11 +80,11 @@ async def cancel_job(job_id: JobId, key: CancelKey, services: ServicesDep) -> Jo
 
 async def _ended(job: Job, services: Services, request: Request, *, seconds: float) -> Job:
     """The job when it has ended, when the time is up, or when nobody listens any more."""
-    until = time.monotonic() + seconds
-    pauses = iter(POLL_SECONDS)
-    pause = POLL_SECONDS[0]
-    while not job.status.is_terminal and (left := until - time.monotonic()) > 0 and not await request.is_disconnected():
-        pause = next(pauses, pause)
-        await asyncio.sleep(min(pause, left))
+    began = time.monotonic()
+    while not job.status.is_terminal and (waited := time.monotonic() - began) < seconds:
+        if await request.is_disconnected():
+            break
+        pause = min(max(waited * LATENESS, LEAST_PAUSE_SECONDS), LONGEST_PAUSE_SECONDS)
+        await asyncio.sleep(min(pause, seconds - waited))
         job = await services.jobs.get(job.id, owner=job.owner)
     return job
