@@ -288,6 +288,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("model", type=Path, help="a folder in diffusers' format")
     parser.add_argument("--size", type=int, default=128, help="pixels a side")
+    parser.add_argument("--steps", type=int, nargs="+", default=STEPS, help="step counts of the matrix")
     parser.add_argument("--mixes", type=int, default=32, help="random mixes")
     parser.add_argument("--out", type=Path, default=Path(__file__).with_suffix(".md"))
     options = parser.parse_args()
@@ -297,19 +298,19 @@ def main() -> None:
     spec = PipelineSpec("model", str(options.model))
     with Engine({"model": spec}, device="cpu", dtype="float32", keep_latents=True) as engine:
         engine.load("model")
-        rows, _ = measure(engine, "model", reference, matrix(options.size))
+        rows, _ = measure(engine, "model", reference, matrix(options.size, options.steps))
         mixes = random_mix(engine, "model", reference, random_requests(options.mixes, size=options.size, seed=2026))
-    rows.append(lcm_row(reference, options.size))
-    options.out.write_text(_table(options.model.name, rows, mixes), encoding="utf-8")
+    rows.append(lcm_row(reference, options.size, options.steps))
+    options.out.write_text(_table(options.model.name, options.steps, rows, mixes), encoding="utf-8")
     print(options.out.read_text(encoding="utf-8"))
 
 
-def _table(model: str, rows: Sequence[Row], mixes: Sequence[tuple[float, float]]) -> str:
+def _table(model: str, steps: Sequence[int], rows: Sequence[Row], mixes: Sequence[tuple[float, float]]) -> str:
     return TABLE.format(
         model=model,
         images=sum(row.images for row in rows[:-1]),
         guidance=", ".join(f"{scale:g}" for scale in GUIDANCE),
-        steps=", ".join(map(str, STEPS)),
+        steps=", ".join(map(str, steps)),
         lcm=", ".join(f"{scale:g} x {steps}" for scale, steps in LCM_END_TO_END),
         crowd=CROWD,
         bound=BOUND,
