@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, MutableMapping
 from contextlib import asynccontextmanager
 from typing import Any
 
@@ -49,7 +49,8 @@ def create_app(*, settings: ApiSettings, services: Services) -> FastAPI:
             RequestValidationError: on_validation_error,
             HTTPException: on_http_exception,
         },
-        telemetry={"logs": False},  # its log records carry validation messages
+        # Its log records carry validation messages; its spans carry queries, and a link's query is the right to fetch.
+        telemetry={"logs": False, "exclude": _is_link},
     )
     app.state.settings = settings
     app.state.services = services
@@ -57,6 +58,10 @@ def create_app(*, settings: ApiSettings, services: Services) -> FastAPI:
     _include_routes(app, settings, services)
     app.openapi = _document_once(app, services)  # type: ignore[method-assign]
     return app
+
+
+def _is_link(scope: MutableMapping[str, Any]) -> bool:
+    return str(scope.get("path", "")).startswith("/objects/")
 
 
 @asynccontextmanager

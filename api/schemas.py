@@ -1,6 +1,6 @@
 """Bodies of the answers, and how a job's record becomes one.
 
-Only a committed record's images get links, and only those whose own verdict let them go. The owner sees the whole
+Only a succeeded job's images get links, and only those whose own verdict let them go. The owner sees the whole
 recipe, prompt included; nobody else ever gets this body.
 """
 
@@ -248,7 +248,7 @@ class Link:
 
 def job_body(job: Job, *, place: Place, link: Callable[[Job, ImageRecord], Link]) -> JobBody:
     """The job as its owner sees it; `link` makes a fresh link to an image."""
-    released = [image for image in job.images if image.decision == "allow"] if job.status.is_terminal else []
+    released = [image for image in job.images if image.decision == "allow"] if job.status is JobStatus.SUCCEEDED else []
     return JobBody(
         id=job.id,
         status=job.status,

@@ -155,23 +155,26 @@ class Worker:
                 return claim
 
     def succeed(self, job_id: str, *, data: bytes = b"a picture", decisions: Collection[str] = ("allow",)) -> None:
-        self._succeed(self.claim(job_id), data, decisions)
+        self._end(self.claim(job_id), JobStatus.SUCCEEDED, data, decisions)
+
+    def hold(self, job_id: str, *, decisions: Collection[str]) -> None:
+        self._end(self.claim(job_id), JobStatus.IN_REVIEW, b"a picture", decisions)
 
     def succeed_next(self) -> None:
         """End whichever standard job is next, if one waits."""
         nonce = secrets.token_hex(8)
         claim = self.jobs.claim(tier=Tier.STANDARD, worker="test", nonce=nonce, lease_seconds=60, models=None)
         if claim is not None:
-            self._succeed(claim, b"a picture", ["allow"] * claim.job.params.num_images)
+            self._end(claim, JobStatus.SUCCEEDED, b"a picture", ["allow"] * claim.job.params.num_images)
 
-    def _succeed(self, claim: Claim, data: bytes, decisions: Collection[str]) -> None:
+    def _end(self, claim: Claim, status: JobStatus, data: bytes, decisions: Collection[str]) -> None:
         job_id = claim.job.id
         images = []
         for index, decision in enumerate(decisions):
             key = output_key(job_id, claim.attempt, index, ending="png")
             self.objects.put(key, data, "image/png")
             images.append(_image(index, key, data, seed=claim.job.params.seed + index, decision=decision))
-        self.jobs.commit(claim, status=JobStatus.SUCCEEDED, images=images, error=None)
+        self.jobs.commit(claim, status=status, images=images, error=None)
 
     def fail(self, job_id: str, *, code: str) -> None:
         self.jobs.commit(self.claim(job_id), status=JobStatus.FAILED, images=[], error=JobError(code, "It failed."))

@@ -64,6 +64,17 @@ def test_image_that_was_not_let_go_has_no_link(caller: Caller, worker: Worker) -
     assert [image["index"] for image in caller.get(f"/jobs/{job_id}").json()["images"]] == [0]
 
 
+def test_job_in_review_shows_none_of_its_images(caller: Caller, worker: Worker) -> None:
+    job_id = caller.submit(num_images=2)
+    worker.hold(job_id, decisions=("allow", "review"))
+
+    response = caller.get(f"/jobs/{job_id}")
+
+    assert (response.json()["status"], response.json()["images"]) == ("in_review", [])
+    assert response.json()["links"]["cancel"] == f"/jobs/{job_id}/cancel"
+    assert "retry-after" in response.headers
+
+
 def test_failed_job_says_why(caller: Caller, worker: Worker) -> None:
     job_id = caller.submit()
     worker.fail(job_id, code="out_of_memory")
