@@ -1,8 +1,8 @@
 """Trains darkroom-tiny from scratch, in one command: `python -m training.pretrain`.
 
 Stages: tokenizer and CLIP pair, autoencoder, its decoder alone, cached latents and UNet, export. Each saves its
-weights in the work folder and goes on from there when it was cut off; a finished stage is skipped. Fixed seeds; on another machine a budget in
-minutes buys another number of steps, so weights differ while the method does not.
+weights in the work folder and goes on from there when it was cut off; a finished stage is skipped. Seeds are fixed; on
+another machine a budget in minutes buys another number of steps, so weights differ while the method does not.
 """
 
 from __future__ import annotations
