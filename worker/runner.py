@@ -108,17 +108,19 @@ class JobRunner:
             self._give_up(claim, DarkroomError())
 
     def _attempt(self, watch: Watch) -> Outcome:
-        claim = watch.claim
+        claim, began = watch.claim, time.monotonic()
         try:
             images = self._generate(watch)
             verdicts = self._checks.judge(images)
             records = self._store(claim, images, verdicts)
             status, error = _result(records, verdicts)
-            return self._commit(claim, status, images=records, error=error)
+            outcome = self._commit(claim, status, images=records, error=error)
         except JobStoreUnavailable:
             raise
         except DarkroomError as error:
             return self._give_up(claim, error)
+        self._metrics.run_time.labels(claim.job.tier, claim.job.params.model).observe(time.monotonic() - began)
+        return outcome
 
     def _generate(self, watch: Watch) -> list[GeneratedImage]:
         """Have all images of the job made at once; the engine batches them with those of other jobs."""

@@ -7,7 +7,9 @@ from pathlib import Path
 
 import pytest
 
+import worker.app
 from darkroom.errors import ConfigurationError
+from darkroom.tickets import TASK_WORK
 from tests.fixtures.ports import free_port
 from worker.app import Settings, WorkerProcess
 
@@ -51,6 +53,13 @@ def test_a_bad_setting_is_named(monkeypatch: pytest.MonkeyPatch, variable: str, 
 
     with pytest.raises(ConfigurationError, match=sentence):
         start()
+
+
+@pytest.mark.usefixtures("_environment")
+def test_celery_finds_an_app_that_is_built_only_when_it_is_asked_for() -> None:
+    assert "celery" not in vars(worker.app)
+
+    assert TASK_WORK in worker.app.celery.tasks
 
 
 @pytest.mark.usefixtures("_environment")

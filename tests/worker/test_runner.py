@@ -14,7 +14,7 @@ from PIL import Image
 
 from darkroom.errors import ObjectNotFound
 from darkroom.job_store import JobStore
-from darkroom.jobs import ImageRecord, Job, JobStatus
+from darkroom.jobs import ImageRecord, JobStatus
 from darkroom.object_store import LocalObjectStore, S3ObjectStore, output_key
 from darkroom.params import MAX_SEED
 from darkroom.redis_client import make_redis
@@ -381,10 +381,12 @@ def test_no_log_of_a_run_holds_its_prompt(shop: Workshop, captured_logs: list[di
     assert "canary" not in str(captured_logs)
 
 
-def test_queue_wait_is_measured_from_submission_to_the_first_claim(shop: Workshop) -> None:
-    job: Job = shop.submit()
+def test_queue_wait_and_run_time_are_measured(shop: Workshop) -> None:
+    shop.submit()
     time.sleep(0.2)
 
     shop.run()
 
-    assert 0.2 <= shop.count("darkroom_queue_wait_seconds_sum", tier=job.tier.value) < 5
+    assert 0.2 <= shop.count("darkroom_queue_wait_seconds_sum", tier="standard") < 5
+    assert 0 < shop.count("darkroom_run_time_seconds_sum", tier="standard", model="tiny") < 5
+    assert shop.count("darkroom_images_total", model="tiny", format="png") == 1
