@@ -18,7 +18,7 @@ from tests.integration.service import Caller, Service, serving
 pytestmark = [pytest.mark.integration, pytest.mark.timeout(600)]
 
 CANARY = "xylocopa"  # a word that nothing else in the service says
-LONG = {"num_inference_steps": 400, "scheduler": "ddim"}
+LONG = {"num_inference_steps": 200, "scheduler": "ddim"}
 
 
 @pytest.fixture(scope="module")
@@ -44,7 +44,7 @@ def test_a_cancelled_job_stops_and_shows_nothing(caller: Caller) -> None:
 
     job = caller.result(job_id)
     assert (job["status"], job["images"]) == ("cancelled", [])
-    assert job["progress"]["step"] < 400
+    assert job["progress"]["step"] < 200
 
 
 def test_a_job_survives_the_death_of_its_worker(service: Service, caller: Caller) -> None:
