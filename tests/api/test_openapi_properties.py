@@ -50,7 +50,7 @@ CASES = [
     for mode in GenerationMode
     if mode is GenerationMode.POSITIVE or path not in WITHOUT_INPUT
 ]
-MANY, FEW = 300, 40  # calls of each mode; most routes have little to vary
+MANY, FEW = 120, 25  # calls of each mode; most routes have little to vary
 
 
 @pytest.fixture(scope="module")
