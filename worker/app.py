@@ -93,7 +93,7 @@ class WorkerProcess:
         self.celery = make_celery(settings.redis)
         self._work: Work | None = None
         self._engine: Engine | None = None
-        self.celery.task(name=TASK_WORK)(self._work_off)
+        self.celery.task(name=TASK_WORK, shared=False)(self._work_off)
         signals.setup_logging.connect(self._set_up_logging, weak=False)
         signals.worker_init.connect(self._on_worker_init, weak=False)
         signals.worker_shutting_down.connect(self._on_shutting_down, weak=False)
