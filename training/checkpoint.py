@@ -28,9 +28,13 @@ class Checkpoint:
     def _state(self) -> Path:
         return self.folder / f"{self.stage}.json"
 
+    def exists(self) -> bool:
+        """Whether there are weights to go on from."""
+        return self._weights.is_file()
+
     def share(self) -> float:
         """Share of the stage's budget already spent; 0 where there are no weights yet."""
-        if not (self._weights.is_file() and self._state.is_file()):
+        if not (self.exists() and self._state.is_file()):
             return 0.0
         return float(json.loads(self._state.read_text())["share"])
 
@@ -44,7 +48,7 @@ class Checkpoint:
 
     def load(self, model: torch.nn.Module) -> bool:
         """Put the saved weights into `model`; False where there are none."""
-        if not self._weights.is_file():
+        if not self.exists():
             return False
         model.load_state_dict(load_file(self._weights))
         return True

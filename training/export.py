@@ -1,4 +1,4 @@
-"""Writes what was trained as folders that plain diffusers and transformers load.
+"""Writes what was trained as folders that plain diffusers and transformers load, and reads them back to go on.
 
 UNet and VAE are stored in float16, the text encoder in float32: transformers keeps the stored type, and a default
 load would otherwise mix halves and floats.
@@ -19,6 +19,7 @@ from diffusers import (
 )
 from transformers import CLIPImageProcessor, CLIPModel, CLIPTextModel, CLIPTokenizer
 
+from training.checkpoint import Checkpoint
 from training.clip import IMAGE_MEAN, IMAGE_SIZE, IMAGE_STD
 
 
@@ -68,3 +69,19 @@ def export_clip(folder: Path, *, tokenizer: CLIPTokenizer, clip: CLIPModel) -> N
         image_mean=list(IMAGE_MEAN),
         image_std=list(IMAGE_STD),
     ).save_pretrained(folder)
+
+
+def import_checkpoints(models: Path, work: Path) -> None:
+    """Turn exported models into checkpoints, all stages done but the UNet's, whose weights only are taken.
+
+    So training goes on from what a repository holds, on a machine that never saw the checkpoints.
+    """
+    folder = models / "darkroom-tiny"
+    tokenizer = CLIPTokenizer.from_pretrained(folder / "tokenizer")
+    tokenizer.save_pretrained(work / "tokenizer")
+    vae = AutoencoderKL.from_pretrained(folder / "vae", torch_dtype=torch.float32)
+    unet = UNet2DConditionModel.from_pretrained(folder / "unet", torch_dtype=torch.float32)
+    Checkpoint(work, "clip").save(CLIPModel.from_pretrained(models / "darkroom-tiny-clip"), share=1.0)
+    Checkpoint(work, "vae").save(vae, share=1.0)
+    Checkpoint(work, "decoder").save(vae, share=1.0)
+    Checkpoint(work, "unet").save(unet, share=0.0)

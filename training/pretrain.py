@@ -19,7 +19,7 @@ from training.budget import Budget
 from training.checkpoint import Checkpoint
 from training.clip import make_clip, train_clip
 from training.dataset import PaintedPictures
-from training.export import export_clip, export_pipeline, text_encoder_of
+from training.export import export_clip, export_pipeline, import_checkpoints, text_encoder_of
 from training.tokenizer import make_tokenizer
 from training.unet import SCHEDULES, Latents, cache_latents, make_noise_schedule, make_unet, train_unet
 from training.vae import make_vae, measure_latent_scale, measure_psnr, refine_decoder, train_vae
@@ -106,6 +106,7 @@ def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description="Train darkroom-tiny from scratch; run again to go on.")
     parser.add_argument("--work", type=Path, default=Path(".training"), help="checkpoints and caches")
     parser.add_argument("--out", type=Path, default=Path("models"), help="where the trained models go")
+    parser.add_argument("--start-from", type=Path, help="a folder with exported models whose UNet is to learn more")
     parser.add_argument("--stages", nargs="+", choices=STAGES, default=STAGES)
     parser.add_argument("--clip-minutes", type=float, default=24)
     parser.add_argument("--vae-minutes", type=float, default=25)
@@ -136,6 +137,8 @@ def main() -> None:
         prediction_type=arguments.prediction,
         seed=arguments.seed,
     )
+    if arguments.start_from is not None and not plan.checkpoint("unet").exists():
+        import_checkpoints(arguments.start_from, arguments.work)
     pretrain(plan, tuple(arguments.stages))
 
 

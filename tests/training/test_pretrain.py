@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 from diffusers import StableDiffusionPipeline
+from safetensors.torch import load_file
 from transformers import CLIPModel
 
 from training.unet import SCHEDULES, make_noise_schedule
@@ -34,6 +35,20 @@ def test_one_command_trains_a_pipeline_and_runs_again_from_where_it_was(tmp_path
     assert image.size == (128, 128)
     assert CLIPModel.from_pretrained(tmp_path / "models" / "darkroom-tiny-clip").config.projection_dim == 128
     assert (tmp_path / "work" / "unet.safetensors").read_bytes() == weights  # a finished stage is not trained again
+
+
+@pytest.mark.slow
+def test_training_goes_on_from_exported_weights_alone(tmp_path: Path) -> None:
+    _pretrain(tmp_path, "--start-from", "models", "--stages", "unet", "export")
+
+    for part in ("text_encoder/model.safetensors", "vae/diffusion_pytorch_model.safetensors"):
+        shipped = ROOT / "models" / "darkroom-tiny" / part
+        assert (tmp_path / "models" / "darkroom-tiny" / part).read_bytes() == shipped.read_bytes()
+    unet = "unet/diffusion_pytorch_model.safetensors"
+    shipped_unet = load_file(ROOT / "models" / "darkroom-tiny" / unet)
+    unet_now = load_file(tmp_path / "models" / "darkroom-tiny" / unet)
+    moved = [float((unet_now[name].float() - before.float()).abs().mean()) for name, before in shipped_unet.items()]
+    assert 0 < sum(moved) / len(moved) < 0.02  # it learnt on, it did not start anew
 
 
 @pytest.mark.parametrize("schedule", SCHEDULES)
