@@ -56,12 +56,14 @@ def export_pipeline(
         feature_extractor=None,
         requires_safety_checker=False,
     ).save_pretrained(folder, safe_serialization=True)
+    _save_vocabulary(tokenizer, folder / "tokenizer")
 
 
 def export_clip(folder: Path, *, tokenizer: CLIPTokenizer, clip: CLIPModel) -> None:
     """Write the CLIP pair with its tokenizer and image processor."""
     clip.save_pretrained(folder, safe_serialization=True)
     tokenizer.save_pretrained(folder)
+    _save_vocabulary(tokenizer, folder)
     CLIPImageProcessor(
         size={"height": IMAGE_SIZE, "width": IMAGE_SIZE},
         do_center_crop=False,
@@ -69,6 +71,11 @@ def export_clip(folder: Path, *, tokenizer: CLIPTokenizer, clip: CLIPModel) -> N
         image_mean=list(IMAGE_MEAN),
         image_std=list(IMAGE_STD),
     ).save_pretrained(folder)
+
+
+def _save_vocabulary(tokenizer: CLIPTokenizer, folder: Path) -> None:
+    """Beside `tokenizer.json` the two files that tools older than it read."""
+    tokenizer.backend_tokenizer.model.save(str(folder))
 
 
 def import_checkpoints(models: Path, work: Path) -> None:
