@@ -61,7 +61,7 @@ Held-out combinations of shape, colour and background appear in no training pict
 |---|---|---|---|---|---|---|
 {guidances}
 
-## Over schedulers and steps, {sweep} of the seen combinations, guidance {guidance:g}
+## Over schedulers and steps, {scheduler_sweep} of the seen combinations, guidance {guidance:g}
 
 | scheduler | steps | colour | background | shape | all three | CLIP score | seconds an image |
 |---|---|---|---|---|---|---|---|
@@ -185,7 +185,9 @@ def main() -> None:
             print(f"{name}: {score.cells}", flush=True)
         guidances = {each: _told(each, examiner.examine(sweep, guidance=each)) for each in GUIDANCE}
         schedulers = {
-            (name, steps): _told((name, steps), examiner.examine(sweep, scheduler=name, steps=steps))
+            (name, steps): _told(
+                (name, steps), examiner.examine(seen[: arguments.scheduler_sweep], scheduler=name, steps=steps)
+            )
             for name in SCHEDULERS
             for steps in STEPS
             if steps <= arguments.most_steps
@@ -205,6 +207,7 @@ def main() -> None:
         guidance=model.guidance_scale,
         defaults="\n".join(_default_row(name, score) for name, score in defaults.items()),
         sweep=len(sweep),
+        scheduler_sweep=min(arguments.scheduler_sweep, len(seen)),
         guidances="\n".join(f"| {each:g} | {score.row} |" for each, score in guidances.items()),
         schedulers="\n".join(f"| {name} | {steps} | {score.row} |" for (name, steps), score in schedulers.items()),
         painted=painted.clip,
@@ -237,7 +240,8 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--clip", default="models/darkroom-tiny-clip")
     parser.add_argument("--seen", type=int, default=400, help="seen combinations at the default settings")
     parser.add_argument("--held-out", type=int, default=200)
-    parser.add_argument("--sweep", type=int, default=100, help="combinations for each row of the sweeps")
+    parser.add_argument("--sweep", type=int, default=100, help="combinations for each row of the guidance sweep")
+    parser.add_argument("--scheduler-sweep", type=int, default=100, help="combinations for each scheduler row")
     parser.add_argument("--most-steps", type=int, default=50, help="leave out scheduler rows with more steps")
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--out", type=Path, default=Path("bench/adherence"))
