@@ -175,7 +175,7 @@ def main() -> None:
     model = catalogue.models[arguments.model or catalogue.default]
     seen, held_out = seen_combinations()[: arguments.seen], held_out_combinations()[: arguments.held_out]
     sweep = seen[: arguments.sweep]
-    judge = load_judge(Path(".cache"))
+    judge = load_judge(Path("bench"))
     spec = PipelineSpec(name=model.name, source=str(model.source.folder), family=model.family)
     with Engine({model.name: spec}, device="cpu", max_rows=MAX_ROWS) as engine:
         engine.load(model.name)

@@ -108,12 +108,13 @@ def _example(rng: random.Random) -> tuple[Image.Image, int]:
     return _worn(paint(Scene((thing,), (background,)), 96), rng), shape
 
 
-def _train(net: ShapeNet, seed: int) -> None:
+def train(net: ShapeNet, seed: int, *, steps: int = STEPS) -> float:
+    """Train on painted pictures; the last batch's loss."""
     torch.manual_seed(seed)
     rng = random.Random(seed)
     optimizer = torch.optim.AdamW(net.parameters(), lr=RATE)
-    rates = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, STEPS)
-    for _ in trange(STEPS, desc="judge", mininterval=5.0):
+    rates = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, steps)
+    for _ in trange(steps, desc="judge", mininterval=5.0):
         examples = [_example(rng) for _ in range(BATCH)]
         greys = torch.from_numpy(np.stack([_grey(image) for image, _ in examples]))[:, None]
         loss = F.cross_entropy(net(greys), torch.tensor([shape for _, shape in examples]))
@@ -121,6 +122,7 @@ def _train(net: ShapeNet, seed: int) -> None:
         torch.autograd.backward(loss)
         optimizer.step()
         rates.step()
+    return float(loss.detach())
 
 
 class Judge:
@@ -154,12 +156,12 @@ class Judge:
 
 
 def load_judge(folder: Path, *, seed: int = 11) -> Judge:
-    """The judge, its network trained first (a minute or two) if the folder does not hold it."""
+    """The judge whose network the folder holds; trained first, some minutes, where it holds none."""
     path, net = folder / "judge.safetensors", ShapeNet()
     if path.exists():
         net.load_state_dict(load_file(path))
         return Judge(net)
-    _train(net, seed)
+    train(net, seed)
     folder.mkdir(parents=True, exist_ok=True)
     save_file(net.state_dict(), path)
     return Judge(net)

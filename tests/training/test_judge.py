@@ -2,23 +2,25 @@
 
 from __future__ import annotations
 
+import math
 import random
 from pathlib import Path
 
 import pytest
+import torch
 from PIL import Image
 
-from training.judge import Judge, load_judge
+from training.judge import Judge, ShapeNet, load_judge, train
 from training.painter import paint
-from training.scenes import COLOURS, Combination, held_out_combinations, scene_of
+from training.scenes import COLOURS, SHAPES, Combination, held_out_combinations, scene_of
 
-CACHE = Path(__file__).parents[2] / ".cache"
-pytestmark = pytest.mark.slow  # trains its network first where no earlier run left it
+BENCH = Path(__file__).parents[2] / "bench"
+pytestmark = pytest.mark.slow
 
 
 @pytest.fixture(scope="module")
 def judge() -> Judge:
-    return load_judge(CACHE)
+    return load_judge(BENCH)
 
 
 def test_it_tells_nearly_every_painted_shape(judge: Judge) -> None:
@@ -39,6 +41,12 @@ def test_an_empty_picture_has_no_object(judge: Judge) -> None:
     sight = judge.see(Image.new("RGB", (128, 128), COLOURS["green"]))
 
     assert (sight.shape, sight.colour, sight.background) == (None, None, "green")
+
+
+def test_its_network_learns_from_painted_pictures() -> None:
+    torch.manual_seed(3)
+
+    assert train(ShapeNet(), 3, steps=40) < 0.8 * math.log(len(SHAPES))  # guessing costs log(shapes)
 
 
 def test_a_wrong_picture_is_told_from_the_right_one(judge: Judge) -> None:

@@ -80,7 +80,7 @@ def test_pictures_show_the_colours_and_mostly_the_shapes_that_were_asked_for(tmp
     model = load_catalogue(ROOT / "catalogue.toml").default_model
     pipeline = StableDiffusionPipeline.from_pretrained(MODEL)
     pipeline.set_progress_bar_config(disable=True)
-    judge = load_judge(ROOT / ".cache")
+    judge = load_judge(ROOT / "bench")
 
     images = pipeline(
         [plain_prompt(*asked) for asked in ASKED],
