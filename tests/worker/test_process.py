@@ -18,9 +18,9 @@ from tests.darkroom.factories import make_job, make_params
 from tests.fixtures.ports import free_port
 from tests.fixtures.processes import eventually, running
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
 
-START_SECONDS = 90
+START_SECONDS = 240  # imports alone take a minute and more on a machine that is busy otherwise
 CATALOGUE = """
 [models.tiny]
 source = {{ folder = "{folder}" }}
@@ -81,7 +81,7 @@ def test_a_job_without_a_ticket_is_found_made_counted_and_never_quoted(
             metrics = answer.read().decode()
         worker.terminate()
 
-        assert worker.wait(10) == 0
+        assert worker.wait(60) == 0
     assert 'darkroom_jobs_ended_total{model="tiny",status="succeeded",tier="standard"} 1.0' in metrics
     assert job.id in worker.output
     assert "canary" not in worker.output
@@ -100,9 +100,9 @@ def test_sigterm_gives_running_jobs_and_their_tickets_back_within_the_grace_time
 
         worker.terminate()
         asked = time.monotonic()
-        code = worker.wait(20)
+        code = worker.wait(60)
 
-    assert (code, time.monotonic() - asked < 8) == (0, True), worker.output[-4000:]
+    assert (code, time.monotonic() - asked < 15) == (0, True), worker.output[-4000:]
     assert _in_line(jobs, submitted) == [JobStatus.QUEUED] * 6
     assert jobs.claimable(Tier.STANDARD) == 6
     assert redis_client.llen(queue_name(Tier.STANDARD)) >= 4
