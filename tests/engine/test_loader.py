@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 import threading
+from concurrent.futures import CancelledError
 from pathlib import Path
 from typing import Any
 
@@ -39,6 +40,28 @@ def test_a_model_is_loaded_once_however_often_it_is_asked_for(tiny: Path) -> Non
     assert changed.wait(10)
     assert loader.ready("tiny") is first.result()
     assert loader.loaded() == ("tiny",)
+
+
+def test_the_thread_of_a_load_ends_with_it_and_takes_its_openmp_team_along(tiny: Path) -> None:
+    loader = make_loader(PipelineSpec("tiny", str(tiny)))
+
+    loader.request("tiny").result(timeout=60)
+    loader.close()
+    for thread in threading.enumerate():
+        if thread.name.startswith("engine-loader"):
+            thread.join(timeout=10)
+
+    assert not [thread for thread in threading.enumerate() if thread.name.startswith("engine-loader")]
+
+
+def test_closing_cancels_the_loads_that_have_not_begun(tiny: Path) -> None:
+    loader = make_loader(*(PipelineSpec(name, str(tiny)) for name in ("first", "second", "third")))
+    loads = [loader.request(name) for name in ("first", "second", "third")]
+
+    loader.close()
+
+    with pytest.raises(CancelledError):
+        loads[2].result(timeout=60)
 
 
 def test_an_unknown_model_is_refused() -> None:
