@@ -155,7 +155,7 @@ def main() -> None:
     parser.add_argument("model", type=Path, help="a folder in diffusers' format")
     parser.add_argument("--size", type=int, default=128, help="pixels a side")
     parser.add_argument("--steps", type=int, default=25)
-    parser.add_argument("--guidance", type=float, default=5.0)
+    parser.add_argument("--guidance", type=float, default=3.0)
     parser.add_argument("--rounds", type=int, default=21)
     parser.add_argument("--threads", type=int, nargs="+", default=[1, os.cpu_count() or 1], help="PyTorch threads")
     parser.add_argument("--out", type=Path, default=Path(__file__).with_suffix(".md"))
