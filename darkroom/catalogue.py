@@ -1,11 +1,14 @@
-"""What may be run: models and adapters, read from `catalogue.toml` and checked before anything starts.
+"""What may be run: models, adapters and embeddings, read from `catalogue.toml` and checked before anything starts.
 
 A model's source is a local folder in diffusers' format, one `.safetensors` file, or a hub id with a pinned revision.
-Tenants name catalogue entries, never paths or repositories. Loads no weights and no torch.
+Tenants name catalogue entries, never paths or repositories; operators install adapters, for everybody or for the owners
+they list. A file's digest is compared when the catalogue is read. Loads no weights and no torch.
 """
 
 from __future__ import annotations
 
+import hashlib
+import json
 import tomllib
 from collections.abc import Mapping
 from pathlib import Path
@@ -18,7 +21,17 @@ from darkroom.schedulers import SCHEDULERS
 
 Name = Annotated[str, StringConstraints(pattern=r"^[a-z0-9][a-z0-9._-]{0,63}$")]
 Revision = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{40}$")]
+Digest = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$")]
+Owner = Annotated[str, StringConstraints(min_length=1, max_length=128)]
 Side = Annotated[int, Field(ge=8, le=8192, multiple_of=8)]
+
+
+MAX_SCALE = 2.0  # of an adapter, either way; beyond it nothing but noise is left
+INPAINT_CHANNELS = 9  # of a UNet that takes mask and masked image beside the latents
+
+
+Capability = Literal["text_to_image", "image_to_image", "inpaint", "refiner"]
+MemoryTier = Literal["auto", "full", "slicing", "offload"]
 
 
 class _Entry(BaseModel):
@@ -53,7 +66,7 @@ class ModelSpec(_Entry):
 
     name: Name
     source: Source
-    family: Literal["sd"] = "sd"
+    family: Literal["sd", "sdxl"] = "sd"
     dtype: Literal["auto", "float32", "float16", "bfloat16"] = "auto"  # auto: fp16 on CUDA, fp32 on a CPU
     description: str = ""
     licence: str
@@ -63,9 +76,23 @@ class ModelSpec(_Entry):
     max_pixels: int = Field(1024 * 1024, gt=0)
     max_tokens: int = Field(77, gt=2)  # start and end token included
     few_step: bool = False  # distilled for 1-8 steps
+    inpaint: Literal["blend", "native", "none"] = "blend"  # native: a UNet of 9 channels, which can do nothing else
+    refiner: Name | None = None  # the model that may take the last part of the noise over
+    memory: MemoryTier = "auto"
     scheduler: str = "dpmpp_2m"
     num_inference_steps: int = Field(25, ge=1)
     guidance_scale: float = Field(7.5, ge=0)
+
+    @property
+    def capabilities(self) -> tuple[Capability, ...]:
+        """What it can do with a request, in the words of `GET /models`."""
+        can: Mapping[Capability, bool] = {
+            "text_to_image": self.inpaint != "native",
+            "image_to_image": self.inpaint != "native",
+            "inpaint": self.inpaint != "none",
+            "refiner": self.refiner is not None,
+        }
+        return tuple(capability for capability, able in can.items() if able)
 
     @property
     def width(self) -> int:
@@ -102,8 +129,26 @@ class AdapterSpec(_Entry):
     name: Name
     model: Name  # the model it was trained for
     file: Path
-    sha256: Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$")]
+    sha256: Digest
     licence: str
+    description: str = ""
+    trigger: str = Field("", max_length=200)  # words that call the style up in a prompt
+    default_scale: float = Field(1.0, ge=-MAX_SCALE, le=MAX_SCALE)
+    owners: tuple[Owner, ...] = ()  # empty: everybody
+
+    def visible_to(self, owner: str) -> bool:
+        return not self.owners or owner in self.owners
+
+
+class EmbeddingSpec(_Entry):
+    """One textual-inversion embedding: a word that prompts for its model may use."""
+
+    name: Name
+    model: Name
+    file: Path
+    sha256: Digest
+    token: Annotated[str, StringConstraints(pattern=r"^[^\s,:()\[\]\\]{1,64}$")]
+    licence: str = ""
     description: str = ""
 
 
@@ -112,7 +157,16 @@ class Catalogue(_Entry):
 
     models: Mapping[str, ModelSpec]
     adapters: Mapping[str, AdapterSpec] = {}
+    embeddings: Mapping[str, EmbeddingSpec] = {}
     default: str
+
+    def adapters_of(self, owner: str) -> Mapping[str, AdapterSpec]:
+        """The adapters that this owner may use; of the others it never hears."""
+        return {name: spec for name, spec in self.adapters.items() if spec.visible_to(owner)}
+
+    def tokens_of(self, model: str) -> tuple[str, ...]:
+        """The words that embeddings add to a model's prompts."""
+        return tuple(spec.token for spec in self.embeddings.values() if spec.model == model)
 
     @property
     def default_model(self) -> ModelSpec:
@@ -131,25 +185,62 @@ def load_catalogue(path: Path) -> Catalogue:
         raise ConfigurationError(f"catalogue {path} can't be read: {error.strerror}") from error
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise ConfigurationError(f"catalogue {path} is not valid TOML: {error}") from error
-    unknown = set(raw) - {"default", "models", "adapters"}
+    unknown = set(raw) - {"default", *_KINDS}
     if unknown:
         raise ConfigurationError(f"catalogue {path}: unknown key {min(unknown)!r} at the top level")
-    models = {name: _entry(ModelSpec, path, "models", name, body) for name, body in _table(raw, "models", path)}
-    adapters = {name: _entry(AdapterSpec, path, "adapters", name, body) for name, body in _table(raw, "adapters", path)}
-    return _checked(path, models, adapters, raw.get("default"))
+    models = _entries(ModelSpec, raw, path)
+    catalogue = Catalogue(
+        models=models,
+        adapters=_entries(AdapterSpec, raw, path),
+        embeddings=_entries(EmbeddingSpec, raw, path),
+        default=_default(path, models, raw.get("default")),
+    )
+    _require_models(path, catalogue)
+    return catalogue
 
 
-def _checked(path: Path, models: dict[str, ModelSpec], adapters: dict[str, AdapterSpec], default: object) -> Catalogue:
+def _default(path: Path, models: Mapping[str, ModelSpec], default: object) -> str:
     if not models:
         raise ConfigurationError(f"catalogue {path} has no [models.NAME] entry")
     if default is None and len(models) == 1:
-        default = next(iter(models))
+        return next(iter(models))
     if not isinstance(default, str) or default not in models:
         raise ConfigurationError(f"catalogue {path}: `default` must name one of {', '.join(models)}")
-    for adapter in adapters.values():
-        if adapter.model not in models:
-            raise ConfigurationError(f"catalogue {path}: adapters.{adapter.name} names no model of this catalogue")
-    return Catalogue(models=models, adapters=adapters, default=default)
+    return default
+
+
+def _require_models(path: Path, catalogue: Catalogue) -> None:
+    """Every model that another entry names is there, and fits."""
+    entries: tuple[tuple[str, Mapping[str, AdapterSpec | EmbeddingSpec]], ...] = (
+        ("adapters", catalogue.adapters),
+        ("embeddings", catalogue.embeddings),
+    )
+    for table, specs in entries:
+        for spec in specs.values():
+            if spec.model not in catalogue.models:
+                raise ConfigurationError(f"catalogue {path}: {table}.{spec.name} names no model of this catalogue")
+    for model in catalogue.models.values():
+        if model.refiner is not None and not _refines(model, catalogue.models.get(model.refiner)):
+            raise ConfigurationError(f"catalogue {path}: models.{model.name}: refiner must name another sdxl model")
+    _require_own_tokens(path, catalogue)
+
+
+def _refines(model: ModelSpec, refiner: ModelSpec | None) -> bool:
+    return refiner is not None and refiner.name != model.name and model.family == refiner.family == "sdxl"
+
+
+def _require_own_tokens(path: Path, catalogue: Catalogue) -> None:
+    taken: set[tuple[str, str]] = set()
+    for spec in catalogue.embeddings.values():
+        word = (spec.model, spec.token.lower())
+        if word in taken:
+            raise ConfigurationError(f"catalogue {path}: embeddings.{spec.name}: its token is another embedding's too")
+        taken.add(word)
+
+
+def _entries(kind: type[_E], raw: Mapping[str, Any], path: Path) -> dict[str, _E]:
+    table = next(name for name, listed in _KINDS.items() if listed is kind)
+    return {name: _entry(kind, path, table, name, body) for name, body in _table(raw, table, path)}
 
 
 def _table(raw: Mapping[str, Any], key: str, path: Path) -> list[tuple[str, dict[str, Any]]]:
@@ -169,9 +260,9 @@ def _entry(kind: type[_E], path: Path, table: str, name: str, body: dict[str, An
         first = error.errors(include_url=False, include_input=False)[0]
         field = ".".join(str(part) for part in first["loc"]) or "entry"
         raise ConfigurationError(f"{where}: {field}: {first['msg']}") from error
-    missing = _missing_path(entry)
-    if missing is not None:
-        raise ConfigurationError(f"{where}: {missing} does not exist")
+    fault = _fault_on_disk(entry)
+    if fault is not None:
+        raise ConfigurationError(f"{where}: {fault}")
     return entry
 
 
@@ -189,12 +280,50 @@ def _rooted(body: dict[str, Any], root: Path) -> dict[str, Any]:
     return rooted
 
 
-def _missing_path(entry: _Entry) -> Path | None:
-    if isinstance(entry, ModelSpec):
-        source = entry.source
-        if source.folder is not None and not (source.folder / "model_index.json").is_file():
-            return source.folder / "model_index.json"
-        paths = [path for path in (source.file, source.config) if path is not None]
-    else:
-        paths = [entry.file] if isinstance(entry, AdapterSpec) else []
-    return next((path for path in paths if not path.exists()), None)
+def _fault_on_disk(entry: _Entry) -> str | None:
+    """What is wrong with the files that an entry names."""
+    if isinstance(entry, AdapterSpec | EmbeddingSpec):
+        return _file_fault(entry.file, entry.sha256)
+    return _model_fault(entry) if isinstance(entry, ModelSpec) else None
+
+
+def _file_fault(path: Path, sha256: str) -> str | None:
+    if path.suffix != ".safetensors":
+        return "file must be a .safetensors file"
+    try:
+        with path.open("rb") as file:
+            found = hashlib.file_digest(file, "sha256").hexdigest()
+    except FileNotFoundError:
+        return f"{path} does not exist"
+    except OSError as error:
+        return f"{path} can't be read: {error.strerror}"
+    return None if found == sha256 else f"{path} is not the file that sha256 names: its digest is {found}"
+
+
+def _model_fault(model: ModelSpec) -> str | None:
+    source = model.source
+    if source.folder is not None and not (source.folder / "model_index.json").is_file():
+        return f"{source.folder / 'model_index.json'} does not exist"
+    missing = next((path for path in (source.file, source.config) if path is not None and not path.exists()), None)
+    if missing is not None:
+        return f"{missing} does not exist"
+    channels = _unet_channels(source.folder or source.config)
+    if channels is not None and (channels == INPAINT_CHANNELS) != (model.inpaint == "native"):
+        right = "native" if channels == INPAINT_CHANNELS else "blend or none"
+        return f"inpaint must be {right}: its UNet takes {channels} channels"
+    return None
+
+
+def _unet_channels(folder: Path | None) -> int | None:
+    """What the UNet takes in, where its config is at hand."""
+    path = folder / "unet" / "config.json" if folder else None
+    if path is None or not path.is_file():
+        return None
+    try:
+        channels = json.loads(path.read_text(encoding="utf-8"))["in_channels"]
+    except (OSError, ValueError, KeyError, TypeError):
+        return None  # the loader will say what is wrong with it
+    return channels if isinstance(channels, int) else None
+
+
+_KINDS: Mapping[str, type[_Entry]] = {"models": ModelSpec, "adapters": AdapterSpec, "embeddings": EmbeddingSpec}

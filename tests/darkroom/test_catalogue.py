@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 from pathlib import Path
 
 import pytest
@@ -10,6 +12,7 @@ from darkroom.catalogue import Catalogue, load_catalogue
 from darkroom.errors import ConfigurationError
 
 ROOT = Path(__file__).parents[2]
+EMPTY = hashlib.sha256(b"").hexdigest()
 GOOD = """
 [models.tiny]
 source = { folder = "weights" }
@@ -20,7 +23,7 @@ ADAPTER = f"""
 [adapters.ink]
 model = "tiny"
 file = "ink.safetensors"
-sha256 = "{"0" * 64}"
+sha256 = "{EMPTY}"
 licence = "MIT"
 """
 
@@ -102,12 +105,92 @@ def test_broken_entry_is_one_sentence(folder: Path, change: tuple[str, str], mes
     [
         (('model = "tiny"', 'model = "big"'), "adapters.ink names no model"),
         (('"ink.safetensors"', '"gone.safetensors"'), "gone.safetensors does not exist"),
-        (("0" * 64, "0" * 63), "adapters.ink: sha256"),
+        ((EMPTY, "0" * 63), "adapters.ink: sha256"),
+        ((EMPTY, "0" * 64), f"ink.safetensors is not the file that sha256 names: its digest is {EMPTY}"),
+        (('"ink.safetensors"', '"ink.pt"'), "must be a .safetensors file"),
+        (("licence", "default_scale = 3\nlicence"), "adapters.ink: default_scale"),
+        (("licence", 'owners = "ada"\nlicence'), "adapters.ink: owners"),
     ],
 )
 def test_broken_adapter_is_one_sentence(folder: Path, change: tuple[str, str], message: str) -> None:
     with pytest.raises(ConfigurationError, match=message):
         _load(folder, GOOD + ADAPTER.replace(*change))
+
+
+EMBEDDING = ADAPTER.replace("adapters.ink", "embeddings.moss").replace("licence", 'token = "<moss>"\nlicence')
+
+
+def test_embeddings_are_words_of_their_model(folder: Path) -> None:
+    assert _load(folder, GOOD + EMBEDDING).tokens_of("tiny") == ("<moss>",)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (('model = "tiny"', 'model = "big"'), "embeddings.moss names no model"),
+        (('"ink.safetensors"', '"gone.safetensors"'), "gone.safetensors does not exist"),
+        ((EMPTY, "0" * 64), "is not the file that sha256 names"),
+        (('"<moss>"', '"two words"'), "embeddings.moss: token"),
+        (('"<moss>"', '"(moss)"'), "embeddings.moss: token"),
+    ],
+)
+def test_broken_embedding_is_one_sentence(folder: Path, change: tuple[str, str], message: str) -> None:
+    with pytest.raises(ConfigurationError, match=message):
+        _load(folder, GOOD + EMBEDDING.replace(*change))
+
+
+def test_two_embeddings_can_not_share_a_word(folder: Path) -> None:
+    again = EMBEDDING.replace("embeddings.moss", "embeddings.fern").replace("<moss>", "<MOSS>")
+
+    with pytest.raises(ConfigurationError, match=r"embeddings.fern: its token is another embedding's too"):
+        _load(folder, GOOD + EMBEDDING + again)
+
+
+def test_an_adapter_is_seen_by_its_owners_alone(folder: Path) -> None:
+    catalogue = _load(folder, GOOD + ADAPTER.replace("licence", 'owners = ["ada"]\nlicence'))
+
+    assert list(catalogue.adapters_of("ada")) == ["ink"]
+    assert list(catalogue.adapters_of("bob")) == []
+
+
+@pytest.mark.parametrize(
+    ("inpaint", "capabilities"),
+    [
+        ("blend", ("text_to_image", "image_to_image", "inpaint")),
+        ("native", ("inpaint",)),
+        ("none", ("text_to_image", "image_to_image")),
+    ],
+)
+def test_capabilities_follow_from_the_kind_of_inpainting(
+    folder: Path, inpaint: str, capabilities: tuple[str, ...]
+) -> None:
+    text = GOOD.replace("licence", f'inpaint = "{inpaint}"\nlicence')
+
+    assert _load(folder, text).default_model.capabilities == capabilities
+
+
+@pytest.mark.parametrize(("channels", "inpaint", "right"), [(9, "blend", "native"), (4, "native", "blend or none")])
+def test_a_kind_of_inpainting_that_the_weights_lack_is_one_sentence(
+    folder: Path, channels: int, inpaint: str, right: str
+) -> None:
+    (folder / "weights" / "unet").mkdir()
+    (folder / "weights" / "unet" / "config.json").write_text(json.dumps({"in_channels": channels}))
+
+    with pytest.raises(ConfigurationError, match=f"inpaint must be {right}: its UNet takes {channels} channels"):
+        _load(folder, GOOD.replace("licence", f'inpaint = "{inpaint}"\nlicence'))
+
+
+XL = GOOD.replace("licence", 'family = "sdxl"\nlicence')
+
+
+def test_a_refiner_is_another_sdxl_model(folder: Path) -> None:
+    polish = XL.replace("tiny", "polish")
+    refined = XL.replace("licence", 'refiner = "polish"\nlicence')
+
+    assert _load(folder, 'default = "tiny"\n' + refined + polish).default_model.capabilities[-1] == "refiner"
+    for wrong in (refined, refined + GOOD.replace("tiny", "polish"), refined.replace("polish", "tiny")):
+        with pytest.raises(ConfigurationError, match=r"models.tiny: refiner must name another sdxl model"):
+            _load(folder, 'default = "tiny"\n' + wrong)
 
 
 def test_two_models_need_a_default(folder: Path) -> None:
