@@ -17,7 +17,7 @@ from api.http_metrics import HttpMetrics
 from api.openapi import document
 from api.problems import AnswerCrashes, on_darkroom_error, on_http_exception, on_validation_error
 from api.request_ids import RequestIds
-from api.routes import docs, generate, health, jobs, models, objects
+from api.routes import adapters, docs, generate, health, jobs, models, objects
 from api.security_headers import SecurityHeaders
 from api.services import Services
 from api.submission import Submission
@@ -91,7 +91,7 @@ def _middleware(settings: ApiSettings, services: Services) -> list[Middleware]:
 
 
 def _include_routes(app: FastAPI, settings: ApiSettings, services: Services) -> None:
-    for router in (generate.router, jobs.router, models.router, health.router):
+    for router in (generate.router, jobs.router, models.router, adapters.router, health.router):
         app.include_router(router)
     if settings.metrics:
         app.include_router(health.metrics_router)

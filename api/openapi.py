@@ -1,4 +1,4 @@
-"""Completes the OpenAPI document: the problem body of every error, and the request body that a route reads itself.
+"""Completes the OpenAPI document: the problem body of every error, and the request bodies that a route reads itself.
 
 `POST /generate` parses its own body (so that a caller without a key never gets that far, and one name given twice is
 refused), so FastAPI does not know its schema; names that only this service's catalogue knows are listed in it.
@@ -11,10 +11,11 @@ from typing import Any
 
 from fastapi import FastAPI
 from fastapi.openapi.utils import get_openapi
+from pydantic import BaseModel
 
 from api.problems import MEDIA_TYPE, FieldError, Problem
 from darkroom.catalogue import Catalogue
-from darkroom.params import GenerationRequest
+from darkroom.params import AdapterChoice, GenerationRequest
 from darkroom.schedulers import SCHEDULERS
 
 SCHEMAS = "#/components/schemas/"
@@ -29,12 +30,14 @@ _ERRORS: Mapping[int, dict[str, Any]] = {
     404: {"description": "There is no such thing, or it is somebody else's."},
     409: {"description": "The job has already ended."},
     413: {"description": "The body is too large."},
-    415: {"description": "The body is not sent as JSON."},
+    415: {"description": "The body is sent neither as JSON nor as multipart/form-data."},
     422: {"description": "One or more fields are not valid; `errors` has one entry for each."},
     500: {"description": "A fault of the service. Quote the request id."},
     503: {"description": "A part of the service is away for the moment.", "headers": _RETRY},
 }
 
+# One white pixel.
+_PIXEL = "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAIAAACQd1PeAAAADElEQVR42mP4//8/AAX+Av4zEpUUAAAAAElFTkSuQmCC"
 _EXAMPLES = {
     "least": {"summary": "Only a prompt", "value": {"prompt": "a red circle on a blue background"}},
     "full": {
@@ -53,6 +56,36 @@ _EXAMPLES = {
             "metadata": {"order": "1234"},
         },
     },
+    "image": {
+        "summary": "From an image, painted anew where the mask is white",
+        "value": {
+            "prompt": "a green circle on a white background",
+            "init_image": _PIXEL,
+            "mask_image": _PIXEL,
+            "strength": 0.9,
+            "mask_blur": 2,
+            "guidance_rescale": 0.3,
+            "guidance_stop": 0.8,
+        },
+    },
+}
+_BINARY = {"type": "string", "contentMediaType": "application/octet-stream"}
+_FORM: dict[str, Any] = {
+    "schema": {
+        "type": "object",
+        "properties": {
+            "request": {"$ref": f"{SCHEMAS}GenerationRequest"},
+            "init_image": {"description": "The file itself, instead of base64 in the request.", **_BINARY},
+            "mask_image": {"description": "The file itself, instead of base64 in the request.", **_BINARY},
+        },
+        "required": ["request"],
+        "additionalProperties": False,
+    },
+    "encoding": {
+        "request": {"contentType": "application/json"},
+        "init_image": {"contentType": "image/png, image/jpeg, image/webp"},
+        "mask_image": {"contentType": "image/png, image/jpeg, image/webp"},
+    },
 }
 
 #: `openapi_extra` of the route that reads a GenerationRequest.
@@ -61,6 +94,7 @@ GENERATION_BODY: dict[str, Any] = {
         "required": True,
         "content": {
             "application/json": {"schema": {"$ref": f"{SCHEMAS}GenerationRequest"}, "examples": _EXAMPLES},
+            "multipart/form-data": _FORM,
         },
     }
 }
@@ -80,6 +114,7 @@ def document(app: FastAPI, catalogue: Catalogue) -> dict[str, Any]:
     schemas = spec.setdefault("components", {}).setdefault("schemas", {})
     for model in (FieldError, Problem):
         schemas[model.__name__] = _schema_of(model)
+    schemas["AdapterChoice"] = _schema_of(AdapterChoice)
     schemas["GenerationRequest"] = _request_schema(catalogue)
     return spec
 
@@ -104,7 +139,7 @@ def _request_schema(catalogue: Catalogue) -> dict[str, Any]:
     return schema
 
 
-def _schema_of(model: type[FieldError | Problem | GenerationRequest]) -> dict[str, Any]:
+def _schema_of(model: type[BaseModel]) -> dict[str, Any]:
     schema = model.model_json_schema(ref_template=f"{SCHEMAS}{{model}}")
     schema.pop("$defs", None)  # each has an entry of its own
     return schema

@@ -13,9 +13,10 @@ from typing import Self
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from darkroom.catalogue import ModelSpec
+from darkroom.catalogue import MAX_SCALE, AdapterSpec, Capability, ModelSpec
+from darkroom.input_limits import MAX_PIXELS, MAX_SIDE
 from darkroom.jobs import ImageRecord, Job, JobError, JobStatus, Tier
-from darkroom.params import MAX_GUIDANCE, MAX_IMAGES, MAX_PROMPT, GenerationParams
+from darkroom.params import MAX_ADAPTERS, MAX_GUIDANCE, MAX_IMAGES, MAX_PROMPT, GenerationParams
 from darkroom.schedulers import SchedulerInfo
 
 JOB_ID = "job_01m8z6k2q4v7x9b3n5c8d1f0ga"
@@ -144,6 +145,10 @@ class ModelBody(_Body):
     description: str
     family: str
     licence: str
+    capabilities: tuple[Capability, ...] = Field(
+        description="What it can do. One without `text_to_image` only paints into images: it needs a mask."
+    )
+    embeddings: tuple[str, ...] = Field(description="Words of their own (textual inversion) that a prompt may use.")
     few_step: bool = Field(description="Distilled to need 1 to 8 steps.")
     native_sizes: tuple[Size, ...] = Field(description="Sizes it was trained on; the first is its default.")
     side: Span = Field(description="Width and height, in multiples of 8.")
@@ -154,13 +159,15 @@ class ModelBody(_Body):
     guidance_scale: float = Field(description="Default.")
 
     @classmethod
-    def from_spec(cls, spec: ModelSpec, *, default: bool) -> Self:
+    def from_spec(cls, spec: ModelSpec, *, default: bool, embeddings: tuple[str, ...]) -> Self:
         return cls(
             name=spec.name,
             default=default,
             description=spec.description,
             family=spec.family,
             licence=spec.licence,
+            capabilities=spec.capabilities,
+            embeddings=embeddings,
             few_step=spec.few_step,
             native_sizes=tuple(Size(width=width, height=height) for width, height in spec.native_sizes),
             side=Span(least=spec.min_side, most=spec.max_side),
@@ -178,6 +185,11 @@ class RequestLimits(_Body):
     prompt_characters: int = MAX_PROMPT
     num_images: int = MAX_IMAGES
     guidance_scale: float = MAX_GUIDANCE
+    adapters: int = MAX_ADAPTERS
+    adapter_scale: float = Field(MAX_SCALE, description="At most this, and at least its negative.")
+    input_image_bytes: int
+    input_image_side: int = MAX_SIDE
+    input_image_pixels: int = MAX_PIXELS
 
 
 class ModelList(_Body):
@@ -185,6 +197,34 @@ class ModelList(_Body):
 
     models: tuple[ModelBody, ...]
     limits: RequestLimits
+
+
+class AdapterBody(_Body):
+    """An adapter (LoRA) of the catalogue."""
+
+    name: str
+    model: str = Field(description="The model it is made for; it works with no other.")
+    description: str
+    trigger: str = Field(description="Words that call its style up in a prompt; empty where it needs none.")
+    licence: str
+    default_scale: float
+
+    @classmethod
+    def from_spec(cls, spec: AdapterSpec) -> Self:
+        return cls(
+            name=spec.name,
+            model=spec.model,
+            description=spec.description,
+            trigger=spec.trigger,
+            licence=spec.licence,
+            default_scale=spec.default_scale,
+        )
+
+
+class AdapterList(_Body):
+    """The adapters that this owner may use."""
+
+    adapters: tuple[AdapterBody, ...]
 
 
 class SchedulerBody(_Body):

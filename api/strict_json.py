@@ -10,12 +10,14 @@ import json
 import re
 from typing import Any, NoReturn
 
+import anyio.to_thread
 from starlette.requests import Request
 
 from darkroom.errors import MalformedBody, UnsupportedMediaType
 
 MAX_DIGITS = 400  # the longest finite double has 309; int() refuses more than 4,300 with an error of its own
-_STRING = re.compile(rb'"(?:[^"\\]|\\.)*"?', re.DOTALL)
+OFF_LOOP = 65_536  # bytes from which on parsing would hold the event loop up
+_STRING = re.compile(rb'"[^"\\]*(?:\\.[^"\\]*)*"?', re.DOTALL)
 _BRACKET = re.compile(rb"[\[\]{}]")
 _MEDIA_TYPE = re.compile(r'application/json\s*(?:;\s*charset\s*=\s*"?utf-8"?\s*)?', re.IGNORECASE)
 
@@ -29,9 +31,17 @@ async def read_json(request: Request, *, max_depth: int) -> Any:
     """
     if not _MEDIA_TYPE.fullmatch(request.headers.get("content-type", "").strip()):
         raise UnsupportedMediaType
+    require_unpacked(request)
+    body = await request.body()
+    if len(body) < OFF_LOOP:
+        return parse(body, max_depth=max_depth)
+    return await anyio.to_thread.run_sync(lambda: parse(body, max_depth=max_depth))
+
+
+def require_unpacked(request: Request) -> None:
+    """Refuse a packed body: what it unpacks to is not capped by anything."""
     if request.headers.get("content-encoding", "identity").strip().lower() != "identity":
         raise UnsupportedMediaType("The request body must be sent without a Content-Encoding.")
-    return parse(await request.body(), max_depth=max_depth)
 
 
 def parse(body: bytes, *, max_depth: int) -> Any:

@@ -1,7 +1,7 @@
-"""From a valid request to a stored job: resolve, check the prompt, write the record, issue a ticket.
+"""From a valid request to a stored job: resolve, check the prompt, store its images, write the record, issue a ticket.
 
-A prompt that safety refuses becomes a job that is born blocked: it has a record and a reason, but no ticket. A prompt
-that safety could not check is stored nowhere. Knows no HTTP.
+A prompt that safety refuses becomes a job that is born blocked: it has a record and a reason, but no ticket, and its
+images are not kept. A prompt that safety could not check is stored nowhere. Knows no HTTP.
 """
 
 from __future__ import annotations
@@ -14,19 +14,25 @@ from dataclasses import dataclass
 import anyio
 import anyio.to_thread
 
+from api.inputs import InputStore
 from api.services import Services
-from darkroom.errors import CheckUnavailable, Transient
+from api.uploads import Upload
+from darkroom.capabilities import InputImages
+from darkroom.catalogue import Catalogue
+from darkroom.errors import CheckUnavailable, IdempotencyMismatch, Transient
 from darkroom.job_ids import new_job_id
 from darkroom.job_store import IdempotencyKey, Submitted
 from darkroom.jobs import Job, JobError, JobStatus, Tier
 from darkroom.logs import bind_job, get_logger
-from darkroom.params import GenerationParams, GenerationRequest, resolve
+from darkroom.params import GenerationParams, GenerationRequest
+from darkroom.resolve import resolve
 from safety.subjects import PromptSubject
 from safety.verdict import Decision, Stage, Verdict
 
 SEEDS = 2**32  # drawn seeds stay in the range that every other tool accepts
 TICKET_THREADS = 4  # a broker that hangs must not use up the threads that check prompts
 log = get_logger(__name__)
+_NO_PREVIEWS = "previews are off under this policy; preview_every has no effect"
 _BLOCKED = "The prompt was refused by the content policy."
 
 
@@ -42,23 +48,35 @@ class Submission:
 
     def __init__(self, services: Services) -> None:
         self._services = services
+        self._inputs = InputStore(services.objects)
         self._ticket_threads = anyio.CapacityLimiter(TICKET_THREADS)
 
-    async def submit(self, request: GenerationRequest, *, owner: str, idempotency_key: str | None) -> Submitted:
+    async def submit(self, upload: Upload, *, owner: str, idempotency_key: str | None) -> Submitted:
         """Store the job, or find the one that the same key stored before.
 
         Raises:
-            InvalidParams: the model can't do what is asked.
+            InvalidParams: the model can't do what is asked, or a file is no picture.
             CheckUnavailable: safety gave no verdict.
             IdempotencyMismatch: the key came before with another body.
         """
-        prepared = await anyio.to_thread.run_sync(self._prepare, request)
-        submitted = await self._services.jobs.submit(
-            _new_job(request, prepared, owner=owner),
-            idempotency=_idempotency(request, idempotency_key),
-            deadline_seconds=request.deadline_seconds,
-        )
-        if not submitted.replayed:
+        request, job_id = upload.request, new_job_id()
+        inputs = await self._inputs.decode(job_id, upload.files)
+        prepared = await anyio.to_thread.run_sync(self._prepare, request, owner, inputs.images)
+        job = _new_job(job_id, request, prepared, owner=owner)
+        if job.status is JobStatus.QUEUED:
+            await self._inputs.put(inputs)
+        try:
+            submitted = await self._services.jobs.submit(
+                job,
+                idempotency=_idempotency(request, idempotency_key),
+                deadline_seconds=request.deadline_seconds,
+            )
+        except IdempotencyMismatch:  # after an outage the record may be there all the same, so then they stay
+            await self._inputs.discard(job_id, inputs)
+            raise
+        if submitted.replayed:
+            await self._inputs.discard(job_id, inputs)
+        else:
             self._note(submitted.job)
         return submitted
 
@@ -73,22 +91,26 @@ class Submission:
             log.warning("ticket_refused", job_id=job.id, tier=str(job.tier))
         self._services.metrics.tickets.labels(result).inc()
 
-    def _prepare(self, request: GenerationRequest) -> _Prepared:
+    def _prepare(self, request: GenerationRequest, owner: str, images: InputImages) -> _Prepared:
         """The part that may block: a tokenizer is read from disk, checks compute."""
         services = self._services
         params, warnings = resolve(
             request,
             catalogue=services.catalogue,
+            owner=owner,
+            images=images,
             draw_seed=lambda: secrets.randbelow(SEEDS),
             count_tokens=services.tokens.count,
         )
         try:
-            verdict = services.safety.check_prompt(PromptSubject(params.prompt, params.negative_prompt))
+            verdict = services.safety.check_prompt(_subject(params, services.catalogue))
         except CheckUnavailable as error:
             services.metrics.check_errors.labels(str(Stage.PROMPT)).inc()
             log.warning("prompt_not_checked", reason=error.detail)
             raise
         services.metrics.verdicts.labels(str(Stage.PROMPT), str(verdict.decision)).inc()
+        if params.preview_every and not services.safety.policy.image.previews:
+            warnings = (*warnings, _NO_PREVIEWS)
         return _Prepared(params, warnings, verdict)
 
     def _note(self, job: Job) -> None:
@@ -100,11 +122,17 @@ class Submission:
             log.info("job_submitted", status=str(job.status), tier=str(job.tier), model=job.params.model)
 
 
-def _new_job(request: GenerationRequest, prepared: _Prepared, *, owner: str) -> Job:
+def _subject(params: GenerationParams, catalogue: Catalogue) -> PromptSubject:
+    """All the words that will steer the picture: those that adapters bring along are judged with the prompt's."""
+    triggers = [catalogue.adapters[adapter.name].trigger for adapter in params.adapters]
+    return PromptSubject("\n".join([params.prompt, *filter(None, triggers)]), params.negative_prompt)
+
+
+def _new_job(job_id: str, request: GenerationRequest, prepared: _Prepared, *, owner: str) -> Job:
     verdict = prepared.verdict
     blocked = verdict.decision is Decision.BLOCK
     return Job(
-        id=new_job_id(),
+        id=job_id,
         owner=owner,
         status=JobStatus.BLOCKED if blocked else JobStatus.QUEUED,
         tier=Tier(request.tier),

@@ -10,7 +10,7 @@ import difflib
 import re
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
-from typing import Any, TypeVar
+from typing import Any, TypeVar, get_args
 
 from pydantic import BaseModel, ValidationError
 
@@ -30,16 +30,30 @@ def validated(model: type[_M], value: object) -> _M:
         return model.model_validate(value)
     except ValidationError as error:
         findings = error.errors(include_url=False)
-        known = tuple(model.model_fields)
     # Outside the handler, so that no traceback carries pydantic's error, which quotes the values.
-    raise InvalidParams([field_problem(("body", *item["loc"]), item, known=known) for item in findings])
+    raise InvalidParams(
+        [field_problem(("body", *item["loc"]), item, known=_names_at(model, item["loc"])) for item in findings]
+    )
+
+
+def _names_at(model: type[BaseModel], loc: tuple[int | str, ...]) -> tuple[str, ...]:
+    """The fields there are where a finding stands: the model's own, or those of the entries of one of its lists."""
+    if len(loc) > 2 and (field := model.model_fields.get(str(loc[0]))):
+        inner = next((kind for kind in get_args(field.annotation) if _is_model(kind)), None)
+        if inner is not None:
+            return tuple(inner.model_fields)
+    return tuple(model.model_fields)
+
+
+def _is_model(kind: object) -> bool:
+    return isinstance(kind, type) and issubclass(kind, BaseModel)
 
 
 def field_problem(loc: tuple[int | str, ...], finding: Mapping[str, Any], *, known: Collection[str]) -> FieldProblem:
     """One of pydantic's findings in our words; `loc` starts with where the value stood: body, query, header."""
     found = _Finding(loc=loc, known=tuple(known), given=finding.get("input"), ctx=finding.get("ctx", {}))
     fault = _FAULTS.get(finding["type"], _not_valid)(found)
-    subject = {"[key]": "a key "}.get(str(loc[-1]), "a value " if len(loc) > 2 else "")
+    subject = "" if found.in_list else {"[key]": "a key "}.get(str(loc[-1]), "a value " if len(loc) > 2 else "")
     return FieldProblem(found.field, subject + fault.message, fault.limit, fault.nearest)
 
 
@@ -51,11 +65,21 @@ class _Finding:
     ctx: Mapping[str, Any]
 
     @property
+    def in_list(self) -> bool:
+        return len(self.loc) > 2 and isinstance(self.loc[2], int)
+
+    @property
     def field(self) -> str:
-        """The field's name; what stands deeper was named by the caller."""
+        """The field's name, and its place in a list: `adapters[0].scale`. A mapping's keys were named by the caller."""
         if len(self.loc) < 2:
             return str(self.loc[0])
-        name = str(self.loc[1])
+        name = self._shown(self.loc[1])
+        if not self.in_list:
+            return name
+        return "".join([f"{name}[{self.loc[2]}]", *(f".{self._shown(part)}" for part in self.loc[3:])])
+
+    def _shown(self, part: int | str) -> str:
+        name = str(part)
         return name if name in self.known or _NAME_LIKE.fullmatch(name) else "(unnamed)"
 
 
@@ -64,6 +88,9 @@ class _Fault:
     message: str
     limit: str | None = None
     nearest: str | int | float | None = None
+
+
+_PLURALS: Mapping[str, str] = {"character": "characters", "name": "names", "entry": "entries"}
 
 
 def _must(limit: str, nearest: str | float | None = None) -> _Fault:
@@ -81,8 +108,8 @@ def _bound(word: str, key: str) -> Callable[[_Finding], _Fault]:
 def _size(word: str, key: str) -> Callable[[_Finding], _Fault]:
     def fault(found: _Finding) -> _Fault:
         size = found.ctx[key]
-        unit = "character" if isinstance(found.given, str) else "name"
-        limit = f"{word} {size} {unit}{'s' if size != 1 else ''}"
+        unit = "character" if isinstance(found.given, str) else "name" if isinstance(found.given, Mapping) else "entry"
+        limit = f"{word} {size} {unit if size == 1 else _PLURALS[unit]}"
         return _Fault(f"must have {limit}", limit, size)
 
     return fault
@@ -94,13 +121,13 @@ def _type(noun: str) -> Callable[[_Finding], _Fault]:
 
 def _unknown_field(found: _Finding) -> _Fault:
     return _Fault(
-        "there is no such field", f"one of {', '.join(found.known)}", _closest(str(found.loc[-1]), found.known)
+        "there is no such field", f"one of {', '.join(found.known)}", closest(str(found.loc[-1]), found.known)
     )
 
 
 def _literal(found: _Finding) -> _Fault:
     options = re.findall(r"'([^']*)'", str(found.ctx["expected"]))
-    nearest = _closest(found.given, options) if isinstance(found.given, str) else options[0]
+    nearest = closest(found.given, options) if isinstance(found.given, str) else options[0]
     return _must(f"one of {', '.join(options)}", nearest)
 
 
@@ -136,6 +163,7 @@ _FAULTS: Mapping[str, Callable[[_Finding], _Fault]] = {
     "string_type": _type("a string"),
     "string_unicode": _type("valid Unicode text, without half surrogate pairs"),
     "mapping_type": _type("an object"),
+    "tuple_type": _type("a list"),
     "dict_type": _type("an object"),
     "model_type": _type("a JSON object"),
     "model_attributes_type": _type("a JSON object"),
@@ -143,7 +171,7 @@ _FAULTS: Mapping[str, Callable[[_Finding], _Fault]] = {
 }
 
 
-def _closest(name: object, names: Collection[str]) -> str | None:
+def closest(name: object, names: Collection[str]) -> str | None:
     """The name that holds this one (`steps`), else the one spelt most like it."""
     given = str(name)[:64]
     holders = [known for known in names if len(given) > 2 and given in known]

@@ -101,6 +101,20 @@ class UnknownModel(InvalidRequest):
     status = 422
 
 
+class UnknownAdapter(InvalidRequest):
+    """There is no such adapter."""
+
+    code = "unknown_adapter"
+    status = 422
+
+
+class AdapterMismatch(InvalidRequest):
+    """The adapter was made for another model."""
+
+    code = "adapter_mismatch"
+    status = 422
+
+
 class BodyTooLarge(InvalidRequest):
     """The request body is larger than the server accepts."""
 
@@ -115,7 +129,7 @@ class MalformedBody(InvalidRequest):
 
 
 class UnsupportedMediaType(InvalidRequest):
-    """The request body must be JSON, sent with `Content-Type: application/json`."""
+    """The body must be JSON (`application/json`), or `multipart/form-data` where files come with it."""
 
     code = "unsupported_media_type"
     status = 415
@@ -177,10 +191,22 @@ class TicketsUnavailable(Transient):
     code = "tickets_unavailable"
 
 
+class InputUnavailable(DarkroomError):
+    """A picture that came with the job is missing in the object store, or damaged there."""
+
+    code = "input_unavailable"
+
+
 class ModelUnavailable(DarkroomError):
     """The model could not be loaded."""
 
     code = "model_unavailable"
+
+
+class AdapterInvalid(DarkroomError):
+    """The adapter's file can't be used."""
+
+    code = "adapter_invalid"
 
 
 class GenerationCancelled(DarkroomError):

@@ -1,30 +1,30 @@
 """What a caller asks for, and the complete recipe that it resolves to.
 
-`GenerationRequest` is the body of `POST /generate`: most fields may be left out. `resolve` fills every gap from the
-model's catalogue entry (the seed too) and gives `GenerationParams`, which the record stores and the worker obeys, so
-that code below asks no `is None`. Knows nothing of HTTP or Redis.
+`GenerationRequest` is the body of `POST /generate`: most fields may be left out. `darkroom/resolve.py` fills every gap
+and makes `GenerationParams` of it, which the record stores and the worker obeys. Images that came with the request are
+in a recipe by key and digest only. Knows nothing of HTTP or Redis.
 """
 
 from __future__ import annotations
 
-import difflib
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Annotated, Literal
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstraints
+from pydantic.config import JsonDict
 
-from darkroom.catalogue import Catalogue, ModelSpec
-from darkroom.errors import FieldProblem, InvalidParams
-from darkroom.schedulers import SCHEDULERS
+from darkroom.catalogue import MAX_SCALE
 
 MAX_PROMPT = 2_000  # characters
 MAX_IMAGES = 8
 MAX_SEED = 2**63 - 1 - MAX_IMAGES  # image i uses seed + i, and torch takes signed 64-bit seeds
 MAX_GUIDANCE = 30.0
 MAX_DEADLINE = 24 * 3600  # seconds
-UNWISE_GUIDANCE = 15.0  # above it colours burn out
-UNWISE_STEPS = 8  # below it only few-step schedulers give a picture
+MAX_ADAPTERS = 8
+MAX_MASK_BLUR = 64  # pixels
+MAX_MASK_PADDING = 512  # pixels
+MAX_PREVIEW_EVERY = 1_000  # steps
 
 OutputFormat = Literal["png", "jpeg", "webp"]
 TierName = Literal["preview", "standard", "quality"]
@@ -45,6 +45,22 @@ PromptText = Annotated[Text, StringConstraints(min_length=1, max_length=MAX_PROM
 NegativeText = Annotated[Text, StringConstraints(max_length=MAX_PROMPT)]
 MetadataKey = Annotated[Text, StringConstraints(min_length=1, max_length=64)]
 MetadataValue = Annotated[Text, StringConstraints(max_length=512)]
+
+
+class AdapterChoice(BaseModel):
+    """One adapter that a request asks for."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True, allow_inf_nan=False)
+
+    name: Annotated[Text, StringConstraints(min_length=1, max_length=64)] = Field(
+        description="A name from `GET /adapters`, made for the request's model."
+    )
+    scale: float | None = Field(
+        None, ge=-MAX_SCALE, le=MAX_SCALE, description="How strongly it works; the adapter's own default if left out."
+    )
+
+
+_BASE64: JsonDict = {"contentEncoding": "base64", "contentMediaType": "image/png"}
 
 
 class GenerationRequest(BaseModel):
@@ -69,9 +85,73 @@ class GenerationRequest(BaseModel):
     deadline_seconds: int | None = Field(
         None, ge=1, le=MAX_DEADLINE, description="Give up when the images are not done in this many seconds."
     )
+    init_image: str | None = Field(
+        None,
+        repr=False,
+        description="A PNG, JPEG or WebP file in base64, to start from. It is never fetched from a URL.",
+        json_schema_extra=_BASE64,
+    )
+    mask_image: str | None = Field(
+        None,
+        repr=False,
+        description="A file like init_image and of its size: white is painted anew, black is kept.",
+        json_schema_extra=_BASE64,
+    )
+    strength: float | None = Field(
+        None, gt=0, le=1, description="How far from init_image to go; 0.8 if left out, 1 with a mask."
+    )
+    mask_blur: int | None = Field(None, ge=0, le=MAX_MASK_BLUR, description="Softens the mask's edge; pixels.")
+    mask_padding: int | None = Field(
+        None,
+        ge=0,
+        le=MAX_MASK_PADDING,
+        description="Work on the masked area alone, with this many pixels around it, at the full size.",
+    )
+    adapters: Annotated[tuple[AdapterChoice, ...], Field(strict=False)] = Field(
+        (), max_length=MAX_ADAPTERS, description="Adapters (LoRAs) to apply together, each with its own scale."
+    )
+    guidance_rescale: float | None = Field(
+        None, ge=0, le=1, description="Tames burnt colours of strong guidance (Lin et al. 2023); 0 if left out."
+    )
+    guidance_stop: float | None = Field(
+        None,
+        ge=0,
+        le=1,
+        description="Share of the steps after which guidance stops, to save time. Approximate: the image differs from "
+        "that of full guidance. 1 (never) if left out.",
+    )
+    refiner_start: float | None = Field(
+        None, gt=0, le=1, description="Share of the noise schedule at which the model's refiner takes over."
+    )
+    preview_every: int | None = Field(
+        None, ge=0, le=MAX_PREVIEW_EVERY, description="Steps between previews, where the policy allows them; 0: none."
+    )
     metadata: Mapping[MetadataKey, MetadataValue] = Field(
         default_factory=dict, max_length=16, description="Your own small labels, echoed back; never shown to a model."
     )
+
+
+_RECORDED = ConfigDict(extra="ignore", frozen=True)  # a newer release's record may say more
+
+
+class AdapterUse(BaseModel):
+    """One adapter of a recipe."""
+
+    model_config = _RECORDED
+
+    name: str
+    scale: float
+
+
+class StoredImage(BaseModel):
+    """An input image of a recipe: a PNG in the object store that Darkroom made of the caller's file."""
+
+    model_config = _RECORDED
+
+    key: str
+    sha256: str  # of the stored PNG
+    width: int
+    height: int
 
 
 class GenerationParams(BaseModel):
@@ -90,99 +170,14 @@ class GenerationParams(BaseModel):
     seed: int
     num_images: int
     output_format: OutputFormat
-
-
-def resolve(
-    request: GenerationRequest,
-    *,
-    catalogue: Catalogue,
-    draw_seed: Callable[[], int],
-    count_tokens: Callable[[ModelSpec, str], int | None],
-) -> tuple[GenerationParams, tuple[str, ...]]:
-    """Complete a request from its model's entry; also the warnings about legal but unwise values.
-
-    Args:
-        draw_seed: gives a seed in [0, MAX_SEED] for requests without one.
-        count_tokens: tokens of a prompt for a model, or None where its tokenizer file is not at hand.
-
-    Raises:
-        InvalidParams: with one problem per field that the model can't do.
-    """
-    model = _find_model(request.model, catalogue)
-    params = GenerationParams(
-        prompt=request.prompt,
-        negative_prompt=request.negative_prompt,
-        model=model.name,
-        width=request.width or model.width,
-        height=request.height or model.height,
-        num_inference_steps=request.num_inference_steps or model.num_inference_steps,
-        guidance_scale=model.guidance_scale if request.guidance_scale is None else request.guidance_scale,
-        scheduler=model.scheduler if request.scheduler is None else request.scheduler,
-        seed=draw_seed() if request.seed is None else request.seed,
-        num_images=request.num_images,
-        output_format=request.output_format,
-    )
-    problems = [*_size_problems(params, model), *_scheduler_problems(params)]
-    if problems:
-        raise InvalidParams(problems)
-    return params, tuple(_warnings(params, model, count_tokens))
-
-
-def _find_model(name: str | None, catalogue: Catalogue) -> ModelSpec:
-    if name is None:
-        return catalogue.default_model
-    if name in catalogue.models:
-        return catalogue.models[name]
-    nearest = _nearest_name(name, list(catalogue.models))
-    problem = FieldProblem("model", "the catalogue has no such model", ", ".join(catalogue.models), nearest)
-    raise InvalidParams([problem])
-
-
-def _nearest_name(name: str, names: list[str]) -> str | None:
-    close = difflib.get_close_matches(name, names, n=1, cutoff=0.0)
-    return close[0] if close else None
-
-
-def _size_problems(params: GenerationParams, model: ModelSpec) -> list[FieldProblem]:
-    problems = []
-    for name, value in (("width", params.width), ("height", params.height)):
-        nearest = min(max(round(value / 8) * 8, model.min_side), model.max_side)
-        if value != nearest:
-            limit = f"a multiple of 8 from {model.min_side} to {model.max_side}"
-            problems.append(FieldProblem(name, f"must be {limit} for model {model.name}", limit, nearest))
-    if not problems and params.width * params.height > model.max_pixels:
-        limit = f"width x height at most {model.max_pixels} pixels"
-        nearest = max(model.max_pixels // params.width // 8 * 8, model.min_side)
-        problems.append(FieldProblem("height", f"{limit} for model {model.name}", limit, nearest))
-    return problems
-
-
-def _scheduler_problems(params: GenerationParams) -> list[FieldProblem]:
-    scheduler = SCHEDULERS.get(params.scheduler)
-    if scheduler is None:
-        nearest = _nearest_name(params.scheduler, list(SCHEDULERS))
-        return [FieldProblem("scheduler", "there is no such scheduler", ", ".join(SCHEDULERS), nearest)]
-    steps = params.num_inference_steps
-    nearest_steps = min(max(steps, scheduler.min_steps), scheduler.max_steps)
-    if steps == nearest_steps:
-        return []
-    limit = f"{scheduler.min_steps} to {scheduler.max_steps} steps"
-    return [FieldProblem("num_inference_steps", f"{scheduler.name} takes {limit}", limit, nearest_steps)]
-
-
-def _warnings(
-    params: GenerationParams, model: ModelSpec, count_tokens: Callable[[ModelSpec, str], int | None]
-) -> list[str]:
-    warnings = []
-    if params.guidance_scale > UNWISE_GUIDANCE:
-        warnings.append(f"guidance_scale above {UNWISE_GUIDANCE:g} usually burns colours out")
-    if params.num_inference_steps < UNWISE_STEPS and not (SCHEDULERS[params.scheduler].few_step and model.few_step):
-        warnings.append(f"fewer than {UNWISE_STEPS} steps need a few-step model; expect a rough picture")
-    if (params.width, params.height) not in model.native_sizes:
-        sizes = ", ".join(f"{width}x{height}" for width, height in model.native_sizes)
-        warnings.append(f"{params.width}x{params.height} is not a size {model.name} was trained on ({sizes})")
-    for name, text in (("prompt", params.prompt), ("negative_prompt", params.negative_prompt)):
-        tokens = count_tokens(model, text)
-        if tokens is not None and tokens > model.max_tokens:
-            warnings.append(f"{name} has {tokens} tokens; {model.name} reads the first {model.max_tokens} only")
-    return warnings
+    init_image: StoredImage | None = None
+    mask_image: StoredImage | None = None
+    strength: float = 1.0  # share of the noise schedule that is run; 1 without an input image
+    mask_blur: int = 0
+    mask_padding: int | None = None
+    adapters: tuple[AdapterUse, ...] = ()
+    guidance_rescale: float = 0.0
+    guidance_stop: float = 1.0
+    refiner: str | None = None
+    refiner_start: float = 1.0  # 1: the refiner is not used
+    preview_every: int = 0

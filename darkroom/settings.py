@@ -95,7 +95,10 @@ class ApiSettings(_Settings):
 
     host: str = Field("127.0.0.1", description="Address the API listens on.")
     port: int = Field(8000, ge=0, le=65_535, description="Port the API listens on; 0 takes a free one.")
-    max_body_bytes: int = Field(65_536, ge=1_024, description="Largest request body.")
+    max_body_bytes: int = Field(
+        29_360_128, ge=1_024, description="Largest request body: two image files in base64, and the request round them."
+    )
+    max_image_bytes: int = Field(10_485_760, ge=1_024, description="Largest file of an input image.")
     max_json_depth: int = Field(16, ge=2, le=64, description="Deepest nesting of a request body.")
     max_wait_seconds: int = Field(60, ge=0, le=300, description="Longest wait that `Prefer: wait` may ask for.")
     cors_origins: str = Field("", description="Web origins that may call from a page, comma-separated.")

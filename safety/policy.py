@@ -65,6 +65,7 @@ class ImagePolicy(_Part):
 
     required_checks: tuple[str, ...] = ()
     default: Thresholds = Thresholds(review=0.01, block=0.05)
+    previews: bool = False  # pictures of unfinished images; each needs a verdict of its own before anybody sees it
     thresholds: Mapping[Category, Thresholds] = {}
 
 

@@ -1,4 +1,4 @@
-"""`POST /generate`: a prompt comes in, a job goes out."""
+"""`POST /generate`: a prompt comes in, with images where there are any; a job goes out."""
 
 from __future__ import annotations
 
@@ -12,10 +12,8 @@ from api.headers import idempotency_key
 from api.job_views import place_of, retry_after
 from api.openapi import GENERATION_BODY, errors
 from api.schemas import SubmittedBody
-from api.strict_json import read_json
-from api.validation import validated
+from api.uploads import Upload, read_upload
 from darkroom.jobs import JobStatus
-from darkroom.params import GenerationRequest
 
 router = APIRouter(tags=["jobs"])
 _ACCEPTED = {
@@ -29,9 +27,9 @@ _ACCEPTED = {
 }  # fmt: skip
 
 
-async def _generation_request(request: Request, _key: GenerateKey, settings: SettingsDep) -> GenerationRequest:
+async def _upload(request: Request, _key: GenerateKey, settings: SettingsDep) -> Upload:
     """The body; it depends on the key so that strangers' bodies are never read."""
-    return validated(GenerationRequest, await read_json(request, max_depth=settings.max_json_depth))
+    return await read_upload(request, settings)
 
 
 @router.post(
@@ -44,7 +42,7 @@ async def _generation_request(request: Request, _key: GenerateKey, settings: Set
 async def generate(
     *,
     key: GenerateKey,
-    body: Annotated[GenerationRequest, Depends(_generation_request)],
+    upload: Annotated[Upload, Depends(_upload)],
     services: ServicesDep,
     submission: SubmissionDep,
     background: BackgroundTasks,
@@ -54,7 +52,7 @@ async def generate(
     ] = None,
 ) -> SubmittedBody:
     """Store a job and answer at once; the images come later, under the job's `links.self`."""
-    submitted = await submission.submit(body, owner=key.owner, idempotency_key=idempotency_key(idempotency))
+    submitted = await submission.submit(upload, owner=key.owner, idempotency_key=idempotency_key(idempotency))
     job = submitted.job
     if job.status is JobStatus.QUEUED and not submitted.replayed:
         background.add_task(submission.issue_ticket, job)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from fastapi import APIRouter
 
 from api.auth import AnyKey
-from api.dependencies import ServicesDep
+from api.dependencies import ServicesDep, SettingsDep
 from api.openapi import errors
 from api.schemas import ModelBody, ModelList, RequestLimits, SchedulerBody, SchedulerList
 from darkroom.schedulers import SCHEDULERS
@@ -14,11 +14,14 @@ router = APIRouter(tags=["catalogue"])
 
 
 @router.get("/models", summary="List the models", responses=errors(401, 503))
-async def list_models(_key: AnyKey, services: ServicesDep) -> ModelList:
+async def list_models(_key: AnyKey, services: ServicesDep, settings: SettingsDep) -> ModelList:
     """Every model that a request may name, with its defaults and limits."""
     catalogue = services.catalogue
-    models = [ModelBody.from_spec(spec, default=name == catalogue.default) for name, spec in catalogue.models.items()]
-    return ModelList(models=tuple(models), limits=RequestLimits())
+    models = [
+        ModelBody.from_spec(spec, default=name == catalogue.default, embeddings=catalogue.tokens_of(name))
+        for name, spec in catalogue.models.items()
+    ]
+    return ModelList(models=tuple(models), limits=RequestLimits(input_image_bytes=settings.max_image_bytes))
 
 
 @router.get("/schedulers", summary="List the noise schedulers", responses=errors(401, 503))

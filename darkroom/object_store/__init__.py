@@ -7,7 +7,14 @@ Calls block: the API runs them in threads. Connection trouble is `ObjectStoreUna
 
 from __future__ import annotations
 
-from darkroom.object_store.keys import CONTENT_TYPES, check_key, output_key, output_prefix
+from darkroom.object_store.keys import (
+    CONTENT_TYPES,
+    check_key,
+    input_key,
+    input_prefix,
+    output_key,
+    output_prefix,
+)
 from darkroom.object_store.local import LocalObjectStore
 from darkroom.object_store.s3 import S3ObjectStore
 from darkroom.object_store.store import ObjectStore, make_object_store
@@ -18,6 +25,8 @@ __all__ = [
     "ObjectStore",
     "S3ObjectStore",
     "check_key",
+    "input_key",
+    "input_prefix",
     "make_object_store",
     "output_key",
     "output_prefix",

@@ -29,6 +29,16 @@ def output_key(job_id: str, attempt: int, index: int, *, ending: str) -> str:
     return f"{output_prefix(job_id, attempt)}{index}.{ending}"
 
 
+def input_prefix(job_id: str) -> str:
+    """Where the pictures lie that came with a job."""
+    return f"inputs/{job_id}/"
+
+
+def input_key(job_id: str, name: str) -> str:
+    """The key of one of them: `init` or `mask`."""
+    return f"{input_prefix(job_id)}{name}.png"
+
+
 def check_key(key: str) -> str:
     """Give the key back when it is a legal one; anything else can't exist in a store."""
     if len(key) > MAX_KEY or not _KEY.fullmatch(key):

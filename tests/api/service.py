@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import base64
 import hashlib
+import io
 import json
 import os
 import secrets
@@ -10,13 +12,14 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import httpx2
+from PIL import Image
 from starlette.testclient import TestClient
 
 from api.app import create_app
@@ -37,11 +40,12 @@ from darkroom.settings import (
 from tests.fixtures.ports import free_port
 
 LINK_SECRET = "a secret for links in tests"
-CATALOGUE = """
+LORA = b"not read by the API, only hashed"
+CATALOGUE = f"""
 default = "tiny"
 
 [models.tiny]
-source = { folder = "tiny" }
+source = {{ folder = "tiny" }}
 description = "Small."
 licence = "Apache-2.0"
 native_sizes = [[128, 128], [128, 64]]
@@ -52,13 +56,55 @@ max_tokens = 77
 guidance_scale = 5.0
 
 [models.other]
-source = { folder = "tiny" }
+source = {{ folder = "tiny" }}
 licence = "Apache-2.0"
 few_step = true
 native_sizes = [[512, 512]]
 scheduler = "lcm"
 num_inference_steps = 4
 guidance_scale = 1.0
+inpaint = "none"
+
+[models.painter]
+source = {{ folder = "tiny" }}
+licence = "Apache-2.0"
+native_sizes = [[128, 128]]
+inpaint = "native"
+
+[adapters.ink]
+model = "tiny"
+file = "style.safetensors"
+sha256 = "{hashlib.sha256(LORA).hexdigest()}"
+licence = "MIT"
+description = "Black lines."
+trigger = "ink drawing"
+default_scale = 0.8
+
+[adapters.gore]
+model = "tiny"
+file = "style.safetensors"
+sha256 = "{hashlib.sha256(LORA).hexdigest()}"
+licence = "MIT"
+trigger = "forbidden-test-token"
+
+[adapters.logo]
+model = "tiny"
+file = "style.safetensors"
+sha256 = "{hashlib.sha256(LORA).hexdigest()}"
+licence = "proprietary"
+owners = ["acme"]
+
+[adapters.others]
+model = "other"
+file = "style.safetensors"
+sha256 = "{hashlib.sha256(LORA).hexdigest()}"
+licence = "MIT"
+
+[embeddings.moss]
+model = "tiny"
+file = "style.safetensors"
+sha256 = "{hashlib.sha256(LORA).hexdigest()}"
+token = "<moss>"
 """
 
 
@@ -86,6 +132,7 @@ def make_places(redis_url: str, folder: Path) -> Places:
     (model / "tokenizer").mkdir(parents=True)
     (model / "model_index.json").write_text("{}", encoding="utf-8")
     (model / "tokenizer" / "tokenizer.json").write_text(json.dumps(_word_tokenizer()), encoding="utf-8")
+    (folder / "style.safetensors").write_bytes(LORA)
     catalogue = folder / "catalogue.toml"
     catalogue.write_text(CATALOGUE, encoding="utf-8")
     return Places(redis_url, catalogue, folder / "objects")
@@ -113,9 +160,15 @@ def serving(services: Services, **settings: Any) -> Iterator[TestClient]:
 class Caller:
     """One owner with one key, calling the API."""
 
-    def __init__(self, client: httpx2.Client, keys: KeyStore, scopes: Collection[Scope] = DEFAULT_SCOPES) -> None:
+    def __init__(
+        self,
+        client: httpx2.Client,
+        keys: KeyStore,
+        scopes: Collection[Scope] = DEFAULT_SCOPES,
+        owner: str | None = None,
+    ) -> None:
         self.client = client
-        self.owner = f"owner-{secrets.token_hex(4)}"
+        self.owner = owner or f"owner-{secrets.token_hex(4)}"
         self.token = keys.create(self.owner, "test", scopes).token
 
     def headers(self, **more: str) -> dict[str, str]:
@@ -130,6 +183,12 @@ class Caller:
     def generate(self, body: Any = None, **headers: str) -> httpx2.Response:
         body = {"prompt": "a red circle"} if body is None else body
         return self.client.post("/generate", json=body, headers=self.headers(**headers))
+
+    def generate_form(self, body: Any, files: Mapping[str, bytes], **headers: str) -> httpx2.Response:
+        """Send the request as a part, and each file as one."""
+        parts = {"request": (None, json.dumps(body), "application/json")}
+        parts |= {name: (f"{name}.png", data, "image/png") for name, data in files.items()}
+        return self.client.post("/generate", files=parts, headers=self.headers(**headers))
 
     def submit(self, **fields: Any) -> str:
         """The id of a new job."""
@@ -213,6 +272,17 @@ def _word_tokenizer() -> dict[str, Any]:
         "decoder": None,
         "model": {"type": "WordLevel", "vocab": {"<s>": 0, "</s>": 1, "<unk>": 2}, "unk_token": "<unk>"},
     }
+
+
+def make_image(width: int, height: int, *, grey: int = 255) -> str:
+    """A picture of one grey, in base64."""
+    return base64.b64encode(make_png(width, height, grey=grey)).decode()
+
+
+def make_png(width: int, height: int, *, grey: int = 255) -> bytes:
+    buffer = io.BytesIO()
+    Image.new("L", (width, height), grey).save(buffer, "PNG")
+    return buffer.getvalue()
 
 
 @dataclass(frozen=True)

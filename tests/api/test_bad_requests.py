@@ -9,10 +9,13 @@ from typing import Any
 
 import pytest
 
-from tests.api.service import Caller
+from tests.api.service import Caller, make_image
 
 CANARY = "kanarienvogel"
 P = f'"prompt": "{CANARY}"'
+PIXEL = make_image(8, 8)
+WIDE = make_image(16, 8)
+BLACK = make_image(16, 8, grey=0)
 
 
 @dataclass(frozen=True)
@@ -42,8 +45,8 @@ BAD_FIELDS = {
     "field of another service": Bad({"steps": 20}, "steps", "one of prompt, ", "num_inference_steps"),
     "field that is no name": Bad({f"{CANARY} says": 1}, "(unnamed)", "one of prompt, "),
     "field of half a pair": Bad({"\ud800": 1}, "body", "valid Unicode text, without half surrogate pairs"),
-    "unknown model": Bad({"model": "tinny"}, "model", "tiny, other", "tiny"),
-    "model is a path": Bad({"model": f"../../{CANARY}"}, "model", "tiny, other"),
+    "unknown model": Bad({"model": "tinny"}, "model", "tiny, other, painter", "tiny"),
+    "model is a path": Bad({"model": f"../../{CANARY}"}, "model", "tiny, other, painter"),
     "model name too long": Bad({"model": CANARY * 20}, "model", "at most 128 characters", 128),
     "model is a number": Bad({"model": 1}, "model", "a string"),
     "width below": Bad({"width": 7}, "width", "at least 8", 8),
@@ -96,8 +99,78 @@ BAD_FIELDS = {
     "too much metadata": Bad({"metadata": {str(n): "1" for n in range(17)}}, "metadata",
                              "at most 16 names", 16),
     "metadata has half a pair": Bad({"metadata": {"order": "\udc00"}}, "metadata"),
+    "image is a number": Bad({"init_image": 7}, "init_image", "a string"),
+    "image is an object": Bad({"init_image": {"url": f"https://{CANARY}.example"}}, "init_image", "a string"),
+    "image is a URL": Bad({"init_image": f"https://{CANARY}.example/a.png"}, "init_image", "base64"),
+    "image is a local file": Bad({"init_image": f"file:///etc/{CANARY}"}, "init_image", "base64"),
+    "image is a data URL": Bad({"init_image": f"data:image/png;base64,{PIXEL}"}, "init_image", "base64"),
+    "image is in broken lines": Bad({"init_image": PIXEL[:40] + "\n" + PIXEL[40:]}, "init_image", "base64"),
+    "image is empty": Bad({"init_image": ""}, "init_image", "a PNG, JPEG or WebP file"),
+    "image is text in base64": Bad({"init_image": "a2FuYXJpZW52b2dlbA=="}, "init_image", "a PNG, JPEG or WebP file"),
+    "image is cut off": Bad({"init_image": PIXEL[:60]}, "init_image", "a whole PNG, JPEG or WebP file"),
+    "image of too many bytes": Bad({"init_image": "A" * 13_981_020}, "init_image", "at most 10485760 bytes",
+                                   10_485_760),
+    "mask without an image": Bad({"mask_image": PIXEL}, "mask_image", "with init_image only"),
+    "mask of another size": Bad({"init_image": WIDE, "mask_image": PIXEL}, "mask_image",
+                                "16x8 pixels, as init_image"),
+    "mask that marks nothing": Bad({"init_image": WIDE, "mask_image": BLACK}, "mask_image", "some white"),
+    "mask for a model that can't": Bad({"model": "other", "init_image": PIXEL, "mask_image": PIXEL}, "mask_image",
+                                       "one of the models tiny, painter"),
+    "painter without a mask": Bad({"model": "painter", "init_image": PIXEL}, "mask_image",
+                                  "init_image and mask_image"),
+    "strength below": Bad({"strength": 0.0}, "strength", "more than 0", 0),
+    "strength above": Bad({"strength": 1.5}, "strength", "at most 1", 1),
+    "strength is text": Bad({"strength": "0.5"}, "strength", "a number"),
+    "strength without an image": Bad({"strength": 0.5}, "strength", "with init_image only"),
+    "strength of no step": Bad({"init_image": PIXEL, "strength": 0.01, "num_inference_steps": 20}, "strength",
+                               "strength x num_inference_steps at least 1, ", 0.05),
+    "blur below": Bad({"mask_blur": -1}, "mask_blur", "at least 0", 0),
+    "blur above": Bad({"mask_blur": 65}, "mask_blur", "at most 64", 64),
+    "blur is a fraction": Bad({"mask_blur": 0.5}, "mask_blur", "a whole number"),
+    "blur without a mask": Bad({"init_image": PIXEL, "mask_blur": 4}, "mask_blur", "with mask_image only"),
+    "padding above": Bad({"mask_padding": 513}, "mask_padding", "at most 512", 512),
+    "padding without a mask": Bad({"mask_padding": 32}, "mask_padding", "with mask_image only"),
+    "adapters is an object": Bad({"adapters": {CANARY: 1}}, "adapters", "a list"),
+    "adapters is text": Bad({"adapters": CANARY}, "adapters", "a list"),
+    "adapters is null": Bad({"adapters": None}, "adapters", "a list"),
+    "adapter is a name": Bad({"adapters": [CANARY]}, "adapters[0]", "a JSON object"),
+    "adapter without a name": Bad({"adapters": [{"scale": 1}]}, "adapters[0].name"),
+    "adapter with a weight": Bad({"adapters": [{"name": "ink", "weight": 1}]}, "adapters[0].weight",
+                                 "one of name, scale"),
+    "adapter with a field that is no name": Bad({"adapters": [{"name": "ink", f"{CANARY} says": 1}]},
+                                                "adapters[0].(unnamed)", "one of name, scale"),
+    "adapter name empty": Bad({"adapters": [{"name": ""}]}, "adapters[0].name", "at least 1 character", 1),
+    "adapter name too long": Bad({"adapters": [{"name": CANARY * 9}]}, "adapters[0].name", "at most 64 characters", 64),
+    "adapter is a path": Bad({"adapters": [{"name": f"../{CANARY}"}]}, "adapters[0].name", "ink, gore"),
+    "unknown adapter": Bad({"adapters": [{"name": "gore"}, {"name": "inc"}]}, "adapters[1].name", "ink, gore", "ink"),
+    "adapter of another owner": Bad({"adapters": [{"name": "logo"}]}, "adapters[0].name", "ink, gore"),
+    "adapter of another model": Bad({"adapters": [{"name": "others"}]}, "adapters[0].name", "ink, gore"),
+    "adapter twice": Bad({"adapters": [{"name": "ink"}, {"name": "ink"}]}, "adapters[1].name", "each adapter once"),
+    "too many adapters": Bad({"adapters": [{"name": f"a{n}"} for n in range(9)]}, "adapters", "at most 8 entries", 8),
+    "scale above": Bad({"adapters": [{"name": "ink", "scale": 2.5}]}, "adapters[0].scale", "at most 2", 2),
+    "scale below": Bad({"adapters": [{"name": "ink", "scale": -3}]}, "adapters[0].scale", "at least -2", -2),
+    "scale is text": Bad({"adapters": [{"name": "ink", "scale": "1"}]}, "adapters[0].scale", "a number"),
+    "rescale above": Bad({"guidance_rescale": 1.5}, "guidance_rescale", "at most 1", 1),
+    "rescale is true": Bad({"guidance_rescale": True}, "guidance_rescale", "a number"),
+    "stop below": Bad({"guidance_stop": -0.5}, "guidance_stop", "at least 0", 0),
+    "refiner that is not there": Bad({"refiner_start": 0.8}, "refiner_start", "no model of this service"),
+    "refiner start below": Bad({"refiner_start": 0}, "refiner_start", "more than 0", 0),
+    "preview below": Bad({"preview_every": -1}, "preview_every", "at least 0", 0),
+    "preview above": Bad({"preview_every": 1001}, "preview_every", "at most 1000", 1000),
     "webhook is not there yet": Bad({"webhook": {"url": f"https://{CANARY}.example"}}, "webhook", "one of prompt, "),
 }  # fmt: skip
+
+FORM = {"Content-Type": "multipart/form-data; boundary=x"}
+
+
+def form(boundary: str, *parts: str | bytes) -> bytes:
+    """A multipart body of name, content, name, content."""
+    pieces = [
+        f'--{boundary}\r\nContent-Disposition: form-data; name="{name}"\r\n\r\n'.encode() + bytes(content) + b"\r\n"
+        for name, content in zip(parts[::2], parts[1::2], strict=True)
+    ]
+    return b"".join(pieces) + f"--{boundary}--\r\n".encode()
+
 
 # Whole bodies: (bytes, headers that differ, status, code)
 BAD_BODIES: dict[str, tuple[bytes, dict[str, str], int, str]] = {
@@ -130,14 +203,57 @@ BAD_BODIES: dict[str, tuple[bytes, dict[str, str], int, str]] = {
     "half a surrogate pair": (f'{{"prompt": "{CANARY}\\ud800"}}'.encode(), {}, 422, "invalid_params"),
     "surrogates swapped": (f'{{"prompt": "{CANARY}\\udc00\\ud83d"}}'.encode(), {}, 422, "invalid_params"),
     "form": (f"prompt={CANARY}".encode(), {"Content-Type": "application/x-www-form-urlencoded"}, 415, "media"),
-    "multipart": (b"--x--", {"Content-Type": "multipart/form-data; boundary=x"}, 415, "media"),
+    "form of no parts": (b"--x--", FORM, 422, "invalid_params"),
+    "form without a boundary": (b"--x--", {"Content-Type": "multipart/form-data"}, 415, "media"),
+    "form with another boundary": (form("y", "request", b"{}"), FORM, 400, "malformed_body"),
+    "form cut off": (form("x", "request", b"{}")[:-4], FORM, 400, "malformed_body"),
+    "form of JSON": (f"{{{P}}}".encode(), FORM, 400, "malformed_body"),
+    "form with a part twice": (form("x", "request", b"{}", "request", b"{}"), FORM, 400, "malformed_body"),
+    "form with a part of no name": (b"--x\r\nContent-Type: a/b\r\n\r\n{}\r\n--x--", FORM, 400, "malformed_body"),
+    "form with a part without a head": (b"--x\r\n{}\r\n--x--", FORM, 400, "malformed_body"),
+    "form with long headers": (
+        b"--x\r\n" + b"a: b\r\n" * 600 + form("x", "request", b"{}")[5:],
+        FORM,
+        400,
+        "malformed_body",
+    ),
+    "form with many parts": (
+        form("x", *(part for n in range(20) for part in (f"p{n}", b""))),
+        FORM,
+        400,
+        "malformed_body",
+    ),
+    "form with an unknown part": (form("x", "request", f"{{{P}}}".encode(), CANARY, b""), FORM, 422, "invalid_params"),
+    "form without a request": (form("x", "init_image", b"\x89PNG"), FORM, 422, "invalid_params"),
+    "form whose request is no JSON": (form("x", "request", CANARY.encode()), FORM, 400, "malformed_body"),
+    "form whose request is deep": (form("x", "request", b"[" * 99), FORM, 400, "malformed_body"),
+    "form whose file is no picture": (
+        form("x", "request", f"{{{P}}}".encode(), "init_image", CANARY.encode()),
+        FORM,
+        422,
+        "invalid_params",
+    ),
+    "form with a file twice": (
+        form("x", "request", f'{{{P}, "init_image": "{PIXEL}"}}'.encode(), "init_image", b"x"),
+        FORM,
+        422,
+        "invalid_params",
+    ),
+    "form with an encoded part": (
+        form("x", "request", b"{}").replace(b"\r\n\r\n{", b"\r\nContent-Transfer-Encoding: base64\r\n\r\n{"),
+        FORM,
+        400,
+        "malformed_body",
+    ),
+    "packed form": (form("x", "request", b"{}"), FORM | {"Content-Encoding": "gzip"}, 415, "media"),
     "plain text": (f"{{{P}}}".encode(), {"Content-Type": "text/plain"}, 415, "media"),
     "no type": (f"{{{P}}}".encode(), {"Content-Type": ""}, 415, "media"),
     "pickle": (f"{{{P}}}".encode(), {"Content-Type": "application/vnd.bentoml+pickle"}, 415, "media"),
     "another JSON": (f"{{{P}}}".encode(), {"Content-Type": "application/merge-patch+json"}, 415, "media"),
     "other charset": (f"{{{P}}}".encode(), {"Content-Type": "application/json; charset=utf-16"}, 415, "media"),
     "packed": (b"\x1f\x8b", {"Content-Encoding": "gzip"}, 415, "media"),
-    "too large": (json.dumps({"prompt": CANARY * 6_000}).encode(), {}, 413, "body_too_large"),
+    "too large": (b" " * 29_360_129, {}, 413, "body_too_large"),
+    "endless string": (b'{"prompt": "' + b"\\" * 2_000_000, {}, 400, "malformed_body"),
     "key empty": (f"{{{P}}}".encode(), {"Idempotency-Key": ""}, 422, "invalid_params"),
     "key with a space": (f"{{{P}}}".encode(), {"Idempotency-Key": f"{CANARY} 1"}, 422, "invalid_params"),
     "key too long": (f"{{{P}}}".encode(), {"Idempotency-Key": CANARY * 30}, 422, "invalid_params"),

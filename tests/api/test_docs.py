@@ -22,7 +22,8 @@ from tests.api.service import LiveApi, Worker
 
 DOCS = Path(__file__).parents[2] / "docs" / "api.md"
 TEXT = DOCS.read_text(encoding="utf-8")
-INSIDE_ONLY = {"invalid_request", "unknown_model"}  # families and names that no answer of the API carries
+# Families, and names that no answer of the API carries.
+INSIDE_ONLY = {"invalid_request", "unknown_model", "unknown_adapter", "adapter_mismatch"}
 
 
 @pytest.fixture

@@ -19,6 +19,19 @@ from safety.subjects import PromptSubject
 from safety.verdict import Finding, Stage
 from tests.api.service import Caller, Places, Worker, make_services, serving
 
+PLAIN = {  # what a recipe without pictures, adapters and the like says of them
+    "init_image": None,
+    "mask_image": None,
+    "strength": 1.0,
+    "mask_blur": 0,
+    "mask_padding": None,
+    "adapters": [],
+    "guidance_rescale": 0.0,
+    "guidance_stop": 1.0,
+    "refiner": None,
+    "refiner_start": 1.0,
+    "preview_every": 0,
+}
 BLOCKED_PROMPT = "a zzblockedterm"  # the shipped lists have words for trying this
 
 
@@ -61,6 +74,7 @@ def test_defaults_come_from_the_model_and_are_stored(caller: Caller) -> None:
         "scheduler": "dpmpp_2m",
         "num_images": 1,
         "output_format": "png",
+        **PLAIN,
     }
     assert 0 <= seed < 2**32
 
@@ -89,7 +103,7 @@ def test_every_field_reaches_the_record(caller: Caller) -> None:
     job_id = caller.submit(**asked, tier="quality", deadline_seconds=60, metadata={"order": "1"})
 
     job = caller.get(f"/jobs/{job_id}").json()
-    assert job["params"] == asked
+    assert job["params"] == PLAIN | asked
     assert job["tier"] == "quality"
     assert job["metadata"] == {"order": "1"}
     assert job["deadline_at"] > job["created_at"]

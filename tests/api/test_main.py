@@ -31,10 +31,19 @@ def test_wrong_setting_stops_the_start_with_a_sentence(places: Places, name: str
     assert "Traceback" not in done.stderr
 
 
-@pytest.mark.parametrize("size", [70_000, 5_000_000])
-def test_sender_of_a_large_body_gets_its_answer(live_api: LiveApi, size: int) -> None:
+@pytest.mark.parametrize(
+    ("size", "status", "code"),
+    [
+        (70_000, 401, "not_authenticated"),
+        (5_000_000, 401, "not_authenticated"),
+        (28_000_000, 401, "not_authenticated"),
+        (30_000_000, 413, "body_too_large"),
+        (60_000_000, 413, "body_too_large"),
+    ],
+)
+def test_sender_of_a_large_body_gets_its_answer(live_api: LiveApi, size: int, status: int, code: str) -> None:
     headers = {"Content-Type": "application/json"}
 
     response = httpx2.post(f"{live_api.url}/generate", content=b" " * size, headers=headers, trust_env=False)
 
-    assert (response.status_code, response.json()["code"]) == (413, "body_too_large")
+    assert (response.status_code, response.json()["code"]) == (status, code)

@@ -38,6 +38,7 @@ OPERATIONS = [
     ("POST", "/jobs/{job_id}/cancel"),
     ("GET", "/models"),
     ("GET", "/schedulers"),
+    ("GET", "/adapters"),
     ("GET", "/objects/{key}"),
     ("GET", "/livez"),
     ("GET", "/readyz"),

@@ -55,7 +55,7 @@ def test_unset_time_is_none(name: str, empty: dict[str, str]) -> None:
 
 def test_newer_record_is_readable_and_keeps_its_number() -> None:
     record = encode_job(make_job(schema=SCHEMA + 1)) | {"created_at": "1", "unheard_of": "x"}
-    record["params"] = json.dumps(json.loads(record["params"]) | {"init_image": "k"})
+    record["params"] = json.dumps(json.loads(record["params"]) | {"not_thought_of_yet": "k"})
 
     job = decode_job(record)
 
