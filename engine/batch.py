@@ -11,6 +11,7 @@ from dataclasses import dataclass
 
 import torch
 
+from engine.denoising import RowAdapters
 from engine.device import free_memory
 from engine.failures import is_out_of_memory, raise_if_fatal
 from engine.samples import Sample
@@ -24,6 +25,7 @@ class Rows:
     latents: torch.Tensor  # (rows, channels, height/8, width/8)
     timesteps: torch.Tensor  # (rows,): every row has its own
     conditioning: Embedding  # each (rows, ...)
+    adapters: tuple[RowAdapters, ...]  # (rows): each row has its own LoRAs
 
 
 def gather(samples: Sequence[Sample]) -> Rows:
@@ -33,7 +35,8 @@ def gather(samples: Sequence[Sample]) -> Rows:
     # float32 holds the fractional timesteps that Euler uses, and whole ones exactly; the UNet casts to it anyway.
     timesteps = torch.stack([part.timestep.float() for part in parts for _ in range(part.rows)])
     conditioning = stack([part.conditioning for part in parts])
-    return Rows(latents, timesteps.to(latents.device), conditioning)
+    adapters = tuple(part.adapters for part in parts for _ in range(part.rows))
+    return Rows(latents, timesteps.to(latents.device), conditioning, adapters)
 
 
 def predict(

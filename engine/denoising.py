@@ -8,11 +8,23 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
 
 import torch
 
-from engine.guidance import guide
+from engine.guidance import POSITIVE_ROW, UNGUIDED_ROWS, Guidance, GuidanceTerm, guide
+
+RowAdapters = tuple[tuple[int, float], ...]  # (slot, scale) of each LoRA that bears on a row; () for none
+
+
+class ImageConditioning(Protocol):
+    """What an image given by the caller adds to a sample's model calls."""
+
+    def extend(self, model_input: torch.Tensor) -> torch.Tensor:
+        """The rows (rows, c, h/8, w/8) with the channels that the UNet takes besides the latents."""
+
+    def after_step(self, latents: torch.Tensor, next_timestep: torch.Tensor | None) -> torch.Tensor:
+        """The latents with what is to be kept of the image put back; `next_timestep` is None after the last call."""
 
 
 @dataclass(eq=False)
@@ -21,34 +33,48 @@ class Denoising:
 
     latents: torch.Tensor  # (1, channels, height/8, width/8)
     conditioning: Mapping[str, torch.Tensor]  # each (rows, ...); a guided sample's negative row comes first
-    rows: int
+    rows: int  # of its next forward; it falls where guidance stops early
     scheduler: Any  # a diffusers scheduler, timesteps set
+    timesteps: torch.Tensor  # one per model call: the scheduler's, or those from where an image input joins in
     step_kwargs: Mapping[str, Any]
-    guidance_scale: float
-    num_inference_steps: int
+    guidance: Guidance
+    num_inference_steps: int  # that these model calls make up
+    adapters: RowAdapters = ()
+    image: ImageConditioning | None = None
+    term: GuidanceTerm | None = None  # its row comes last
     calls: int = 0
 
     @property
     def timestep(self) -> torch.Tensor:
-        return self.scheduler.timesteps[self.calls]  # type: ignore[no-any-return]  # (), int64 or float32, on the CPU
+        return self.timesteps[self.calls]  # (), int64 or float32, on the CPU
 
     @property
     def done(self) -> bool:
-        return self.calls == len(self.scheduler.timesteps)
+        return self.calls == len(self.timesteps)
 
     @property
     def steps_done(self) -> int:
         """Progress in the caller's steps, also where the scheduler calls the model more often (PNDM: steps + 1)."""
-        return self.calls * self.num_inference_steps // len(self.scheduler.timesteps)
+        return self.calls * self.num_inference_steps // len(self.timesteps)
 
     def model_input(self) -> torch.Tensor:
         """This sample's rows of the next forward."""
         scaled = self.scheduler.scale_model_input(self.latents, self.timestep)
-        return scaled.expand(self.rows, -1, -1, -1)  # type: ignore[no-any-return]  # (rows, channels, h/8, w/8)
+        rows: torch.Tensor = scaled.expand(self.rows, -1, -1, -1)  # (rows, channels, h/8, w/8)
+        return rows if self.image is None else self.image.extend(rows)
 
     def advance(self, prediction: torch.Tensor) -> None:
         """Take one scheduler step with the model's prediction for this sample's rows."""
-        guided = guide(prediction, self.guidance_scale)
+        guided = guide(prediction, self.guidance, term=self.term)
         stepped = self.scheduler.step(guided, self.timestep, self.latents, **self.step_kwargs, return_dict=False)
         self.latents = stepped[0]
         self.calls += 1
+        if self.image is not None:
+            self.latents = self.image.after_step(self.latents, None if self.done else self.timestep)
+        if self.rows > UNGUIDED_ROWS and self.steps_done >= self.guidance.guided_steps(self.num_inference_steps):
+            self._go_on_unguided()
+
+    def _go_on_unguided(self) -> None:
+        self.rows = UNGUIDED_ROWS
+        positive = slice(POSITIVE_ROW, POSITIVE_ROW + 1)
+        self.conditioning = {name: tensor[positive] for name, tensor in self.conditioning.items()}

@@ -27,7 +27,7 @@ from engine.handle import EngineHandle, EngineStats
 from engine.loader import Loader
 from engine.observer import EngineObserver, SilentObserver
 from engine.pipelines import PipelineSpec
-from engine.samples import GroupKey, ImageRequest, OnStep, Sample, SampleState
+from engine.samples import GroupKey, ImageRequest, OnPreview, OnStep, Sample, SampleState
 from engine.schedulers import check_steps
 from engine.text import Embedding, EmbeddingCache
 
@@ -94,19 +94,28 @@ class Engine:
         """
         self._loader.request(model).result()
 
-    def submit(self, model: str, request: ImageRequest, *, on_step: OnStep | None = None) -> EngineHandle:
+    def submit(
+        self,
+        model: str,
+        request: ImageRequest,
+        *,
+        on_step: OnStep | None = None,
+        on_preview: OnPreview | None = None,
+    ) -> EngineHandle:
         """Hand in one image. A model that is not loaded yet is loaded first, beside the others' steps.
 
         Args:
             on_step: told (steps done, steps in all) on the device thread; an error in it fails this image.
+            on_preview: given (steps done, small picture) every `preview_every` steps, in the same way.
 
         Raises:
             UnknownModel: when the engine was not given such a model.
-            InvalidParams: when the scheduler or its number of steps is not valid.
+            InvalidParams: when the scheduler, its number of steps or the guidance is not valid.
             EngineStopped: (or DeviceLost) when the engine takes nothing in any more.
         """
         check_steps(request.scheduler, request.num_inference_steps)
-        sample = Sample(model, request, on_step)
+        request.guidance.check()
+        sample = Sample(model, request, on_step, on_preview)
         with self._door:
             if self._closed:
                 raise again(self.fault or EngineStopped())
@@ -183,12 +192,18 @@ class Engine:
         full: set[GroupKey] = set()
         for sample in tuple(self._waiting):
             family = self._alone(sample, partial(self._loader.ready, sample.model))
-            if family is None or sample.key in full:
+            if family is None or self._alone(sample, partial(self._place, sample, family)) in {None, *full}:
                 continue
             if self._groups.has_room(sample.key, family.rows(sample.request)):
                 self._alone(sample, partial(self._begin, sample, family))
             else:
                 full.add(sample.key)
+
+    def _place(self, sample: Sample, family: Family) -> GroupKey:
+        """The group that a sample belongs to; only its model's family can tell."""
+        if sample.group is None:
+            sample.group = (sample.model, family.key(sample.request))
+        return sample.group
 
     def _begin(self, sample: Sample, family: Family) -> None:
         self._last_step_at = sample.admitted_at = time.monotonic()
@@ -212,12 +227,13 @@ class Engine:
         )
         for sample, prediction in predictions:
             self._alone(sample, partial(self._advance, sample, prediction))
+        self._groups.count()
         self._steps += 1
         self._last_step_at = time.monotonic()
         self._observer.step(model, rows=rows, seconds=self._last_step_at - started, samples=len(group))
 
     def _advance(self, sample: Sample, prediction: torch.Tensor) -> None:
-        tensors, total = sample.tensors, sample.request.num_inference_steps
+        tensors, total = sample.tensors, sample.tensors.num_inference_steps
         steps_before = tensors.steps_done
         tensors.advance(prediction)
         if sample.on_step is not None and tensors.steps_done > steps_before:

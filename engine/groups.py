@@ -1,7 +1,8 @@
 """Which running samples share the next forward.
 
-Samples of one group (model and size) are batched; groups take turns, so that no group waits longer than one forward of
-each other group. Within a group that does not fit one forward, samples take turns too. Knows nothing of the networks.
+Samples of one group (model, and what its family wants equal) are batched; groups take turns, so that no group waits
+longer than one forward of each other group. Within a group that does not fit one forward, samples take turns too. Knows
+nothing of the networks.
 """
 
 from __future__ import annotations
@@ -43,16 +44,19 @@ class Groups:
 
     def add(self, sample: Sample) -> None:
         self._members.setdefault(sample.key, deque()).append(sample)
-        self.rows += sample.tensors.rows
-        self.samples += 1
+        self.count()
 
     def remove(self, sample: Sample) -> None:
         members = self._members[sample.key]
         members.remove(sample)
         if not members:
             del self._members[sample.key]
-        self.rows -= sample.tensors.rows
-        self.samples -= 1
+        self.count()
+
+    def count(self) -> None:
+        """Look again how much is in: a sample whose guidance stops goes on with fewer rows."""
+        running = list(self)
+        self.rows, self.samples = sum(sample.tensors.rows for sample in running), len(running)
 
     def next(self) -> list[Sample]:
         """The samples of the next forward; empty when none runs."""

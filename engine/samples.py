@@ -7,7 +7,7 @@ are in `Denoising`), `GeneratedImage` is what leaves. Knows nothing of batches.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Hashable, Mapping
 from concurrent.futures import Future
 from dataclasses import dataclass, field
 from enum import Enum
@@ -17,9 +17,19 @@ import numpy as np
 import torch
 
 from engine.denoising import Denoising
+from engine.guidance import Guidance
 
 OnStep = Callable[[int, int], None]  # (steps done, steps in all), on the device thread
-GroupKey = tuple[str, int, int]  # (model, height, width): samples of one key share a forward
+OnPreview = Callable[[int, np.ndarray], None]  # (steps done, (h, w, 3) uint8, small), on the device thread
+GroupKey = tuple[str, Hashable]  # (model, what its family says must be equal): samples of one key share a forward
+
+
+@dataclass(frozen=True)
+class AdapterUse:
+    """One LoRA in one image."""
+
+    name: str
+    scale: float = 1.0
 
 
 @dataclass(frozen=True)
@@ -35,6 +45,23 @@ class ImageRequest:
     scheduler: str  # a public name of darkroom/schedulers.py
     seed: int
     deadline: float | None = None  # time.monotonic() seconds
+    guidance_rescale: float = 0.0
+    guidance_stop: float = 1.0  # share of the steps after which it goes on unguided; below 1 the image is approximate
+    adapters: tuple[AdapterUse, ...] = ()
+    init_image: np.ndarray | None = field(default=None, compare=False, repr=False)  # (h, w, 3) uint8, any size
+    mask_image: np.ndarray | None = field(default=None, compare=False, repr=False)  # (h, w) uint8, 255 is repainted
+    strength: float = 0.8  # share of the steps that an init image goes through
+    mask_blur: int = 0  # pixels
+    mask_padding: int | None = (
+        None  # pixels round the mask's box that is cropped, repainted and put back; None: no crop
+    )
+    preview_every: int = 0  # steps; 0 is never
+    refiner: str | None = None  # name of the model that finishes the image
+    refiner_start: float = 0.8  # share of the noise schedule at which it takes over
+
+    @property
+    def guidance(self) -> Guidance:
+        return Guidance(self.guidance_scale, self.guidance_rescale, self.guidance_stop)
 
 
 @dataclass(frozen=True)
@@ -72,10 +99,12 @@ class Sample:
     model: str
     request: ImageRequest
     on_step: OnStep | None = None
+    on_preview: OnPreview | None = None
     future: Future[GeneratedImage] = field(default_factory=Future)
     submitted_at: float = field(default_factory=time.monotonic)
     cancelled: bool = False
     state: SampleState = SampleState.WAITING
+    group: GroupKey | None = None  # known once its model is loaded
     admitted_at: float = 0.0
     denoising: Denoising | None = None
     forwards: int = 0
@@ -87,7 +116,8 @@ class Sample:
 
     @property
     def key(self) -> GroupKey:
-        return (self.model, self.request.height, self.request.width)
+        assert self.group is not None, "a sample has its group before its rows"
+        return self.group
 
     @property
     def tensors(self) -> Denoising:
@@ -109,7 +139,7 @@ class Sample:
     def finished(self, pixels: np.ndarray, *, latents: torch.Tensor | None) -> GeneratedImage:
         return GeneratedImage(
             pixels=pixels,
-            steps=self.request.num_inference_steps,
+            steps=self.tensors.num_inference_steps,
             run_seconds=time.monotonic() - self.admitted_at,
             rows_mean=self.rows_shared / self.forwards,
             latents=latents,

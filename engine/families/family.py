@@ -5,7 +5,7 @@ The loop knows samples, rows and groups; a family knows which networks turn them
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Hashable
 from typing import Protocol
 
 import numpy as np
@@ -18,6 +18,9 @@ from engine.text import Embedding
 
 
 class Family(Protocol):
+    def key(self, request: ImageRequest) -> Hashable:
+        """What requests must have in common to share a forward: the shapes of their latents and conditioning."""
+
     def rows(self, request: ImageRequest) -> int:
         """How many rows this request takes in each forward."""
 

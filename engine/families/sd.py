@@ -6,7 +6,7 @@ that a batch of strangers can share. The parity tests hold the two equal.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Hashable
 from typing import Any, Self
 
 import diffusers
@@ -18,7 +18,7 @@ from darkroom.errors import FieldProblem, InvalidParams
 from engine.batch import Rows
 from engine.decode import decode
 from engine.denoising import Denoising
-from engine.guidance import GUIDED_ROWS, UNGUIDED_ROWS, is_guided
+from engine.guidance import GUIDED_ROWS, UNGUIDED_ROWS
 from engine.pipelines import PipelineSpec, read_pipeline
 from engine.samples import ImageRequest
 from engine.schedulers import make_scheduler, step_kwargs
@@ -35,6 +35,9 @@ class StableDiffusion:
     @classmethod
     def load(cls, spec: PipelineSpec, device: torch.device, dtype: torch.dtype) -> Self:
         return cls(read_pipeline(diffusers.StableDiffusionPipeline, spec, dtype=dtype).to(device), device)
+
+    def key(self, request: ImageRequest) -> Hashable:
+        return (request.height, request.width)
 
     def rows(self, request: ImageRequest) -> int:
         return GUIDED_ROWS if self._guided(request) else UNGUIDED_ROWS
@@ -66,8 +69,9 @@ class StableDiffusion:
             conditioning={**conditioning, **self._guidance_embedding(request, noise.dtype)},
             rows=len(prompts),
             scheduler=scheduler,
+            timesteps=scheduler.timesteps,
             step_kwargs=step_kwargs(scheduler, generator),
-            guidance_scale=request.guidance_scale,
+            guidance=request.guidance,
             num_inference_steps=request.num_inference_steps,
         )
 
@@ -82,7 +86,7 @@ class StableDiffusion:
 
     def _guided(self, request: ImageRequest) -> bool:
         # A distilled UNet takes the guidance scale as an input, and needs no second row.
-        return is_guided(request.guidance_scale) and self.pipeline.unet.config.time_cond_proj_dim is None
+        return request.guidance.on and self.pipeline.unet.config.time_cond_proj_dim is None
 
     def _check_size(self, request: ImageRequest) -> None:
         factor = self.pipeline.vae_scale_factor

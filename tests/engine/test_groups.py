@@ -15,7 +15,7 @@ from tests.engine.factories import make_request
 
 def make_running(*, rows: int = 2, side: int = 64, model: str = "tiny") -> Sample:
     """A sample that takes so many rows; the groups look at nothing else."""
-    sample = Sample(model, make_request(width=side, height=side))
+    sample = Sample(model, make_request(width=side, height=side), group=(model, side))
     sample.denoising = cast("Denoising", SimpleNamespace(rows=rows))
     return sample
 
@@ -82,6 +82,17 @@ def test_rows_and_samples_follow_who_is_in() -> None:
     groups.remove(first)
 
     assert (groups.rows, groups.samples, list(groups)) == (1, 1, [second])
+
+
+def test_rows_that_a_sample_gives_back_are_free_for_others() -> None:
+    sample = make_running(rows=2)
+    groups = make_groups(sample, max_rows=2)
+
+    sample.tensors.rows = 1
+    groups.count()
+
+    assert groups.rows == 1
+    assert groups.has_room(sample.key, 1)
 
 
 def test_max_rows_must_hold_a_guided_sample() -> None:
