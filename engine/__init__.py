@@ -4,11 +4,14 @@ from __future__ import annotations
 
 from engine.engine import Engine
 from engine.handle import EngineHandle, EngineStats
+from engine.lora.file import AdapterFile
 from engine.observer import EngineObserver
 from engine.pipelines import PipelineSpec
-from engine.samples import GeneratedImage, ImageRequest
+from engine.samples import AdapterUse, GeneratedImage, ImageRequest
 
 __all__ = [
+    "AdapterFile",
+    "AdapterUse",
     "Engine",
     "EngineHandle",
     "EngineObserver",

@@ -1,0 +1,1 @@
+"""LoRA without merge or reload: several adapters a sample, other sets for other samples of one batch."""
