@@ -83,7 +83,8 @@ def encode_error(error: JobError | None) -> str:
 
 def cost(params: GenerationParams) -> int:
     """What a job takes of a device, in step-pixels."""
-    return params.num_images * params.num_inference_steps * params.width * params.height
+    steps = max(int(params.num_inference_steps * params.strength), 1)
+    return params.num_images * steps * params.width * params.height
 
 
 def _params(raw: dict[str, Any], schema: int) -> GenerationParams:

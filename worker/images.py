@@ -10,13 +10,14 @@ from dataclasses import dataclass
 
 from darkroom.job_store import Claim
 from darkroom.jobs import ImageRecord
-from darkroom.object_store import CONTENT_TYPES, output_key, output_prefix
+from darkroom.object_store import CONTENT_TYPES, input_prefix, output_key, output_prefix
 from darkroom.params import GenerationParams
 from darkroom.schedulers import SCHEDULERS
-from engine import GeneratedImage, ImageRequest
+from engine import AdapterUse, GeneratedImage, ImageRequest
 from safety.provenance.encode import encode_image
 from safety.provenance.recipe import Recipe
 from safety.verdict import Decision
+from worker.inputs import JobInputs
 
 _OUTPUTS = "outputs/"
 _REVIEW = "review/"
@@ -30,7 +31,9 @@ class ImageFile:
     data: bytes
 
 
-def image_request(params: GenerationParams, index: int, *, deadline: float | None) -> ImageRequest:
+def image_request(
+    params: GenerationParams, index: int, *, inputs: JobInputs, deadline: float | None, previews: bool
+) -> ImageRequest:
     """Image `index` of the job, as the engine takes it. `deadline` is in time.monotonic() seconds."""
     return ImageRequest(
         prompt=params.prompt,
@@ -42,6 +45,17 @@ def image_request(params: GenerationParams, index: int, *, deadline: float | Non
         scheduler=params.scheduler,
         seed=params.seed + index,
         deadline=deadline,
+        guidance_rescale=params.guidance_rescale,
+        guidance_stop=params.guidance_stop,
+        adapters=tuple(AdapterUse(adapter.name, adapter.scale) for adapter in params.adapters),
+        init_image=inputs.init,
+        mask_image=inputs.mask,
+        strength=params.strength,
+        mask_blur=params.mask_blur,
+        mask_padding=params.mask_padding,
+        preview_every=params.preview_every if previews else 0,
+        refiner=params.refiner,
+        refiner_start=params.refiner_start,
     )
 
 
@@ -74,6 +88,11 @@ def places(prefix: str) -> tuple[str, str]:
     return prefix, _held(prefix)
 
 
+def job_places(job_id: str) -> tuple[str, ...]:
+    """Everywhere that files of a job can lie, over all of its attempts."""
+    return (*places(f"{_OUTPUTS}{job_id}/"), input_prefix(job_id))
+
+
 def _held(key: str) -> str:
     return _REVIEW + key.removeprefix(_OUTPUTS)
 
@@ -89,4 +108,14 @@ def _recipe(params: GenerationParams, index: int) -> Recipe:
         width=params.width,
         height=params.height,
         model=params.model,
+        adapters=tuple((adapter.name, adapter.scale) for adapter in params.adapters),
+        init_image=params.init_image.sha256 if params.init_image else None,
+        strength=params.strength if params.init_image else None,
+        mask_image=params.mask_image.sha256 if params.mask_image else None,
+        mask_blur=params.mask_blur,
+        mask_padding=params.mask_padding,
+        guidance_rescale=params.guidance_rescale,
+        guidance_stop=params.guidance_stop,
+        refiner=params.refiner,
+        refiner_start=params.refiner_start if params.refiner else None,
     )

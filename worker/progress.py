@@ -19,7 +19,7 @@ class ProgressNotes:
 
     def __init__(self, *, images: int, steps_each: int, seconds: float = SECONDS) -> None:
         self._done = [0] * images
-        self._steps = images * steps_each
+        self._totals = [steps_each] * images  # until the engine tells: from an image it runs fewer
         self._seconds = seconds
         self._told = 0
         self._next_at = 0.0
@@ -27,8 +27,8 @@ class ProgressNotes:
     def of_image(self, index: int) -> OnStep:
         """What the engine calls after each step of one image."""
 
-        def note(done: int, _total: int) -> None:
-            self._done[index] = done
+        def note(done: int, total: int) -> None:
+            self._done[index], self._totals[index] = done, total
 
         return note
 
@@ -38,4 +38,4 @@ class ProgressNotes:
         if step == self._told or now < self._next_at:
             return None
         self._told, self._next_at = step, now + self._seconds
-        return Progress(step=step, steps=self._steps)
+        return Progress(step=step, steps=sum(self._totals))

@@ -15,7 +15,7 @@ from darkroom.logs import get_logger
 from darkroom.metrics import Metrics
 from darkroom.object_store import ObjectStore
 from darkroom.tickets import TicketOffice
-from worker.images import places
+from worker.images import job_places
 
 log = get_logger(__name__)
 
@@ -66,7 +66,7 @@ class Reaper:
             self._metrics.tickets.labels("issued").inc(issued)
 
     def _delete(self, prefix: str) -> None:
-        for place in places(prefix):
+        for place in job_places(prefix.split("/")[1]):
             self._objects.delete_prefix(place)
 
     def _run(self) -> None:

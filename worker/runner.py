@@ -31,13 +31,14 @@ from darkroom.jobs import ImageRecord, JobError, JobStatus
 from darkroom.logs import bind_job, get_logger
 from darkroom.metrics import Metrics
 from darkroom.object_store import ObjectStore
-from darkroom.params import GenerationParams
 from engine import Engine, EngineHandle, GeneratedImage, ImageRequest
+from engine.samples import OnPreview
 from safety.verdict import Decision, Verdict
 from worker.drain import Drain, Draining
 from worker.heartbeat import Heartbeat, Watch
 from worker.image_checks import ImageChecks
 from worker.images import image_file, image_request, prefixes
+from worker.inputs import load_inputs
 from worker.progress import ProgressNotes
 
 log = get_logger(__name__)
@@ -51,6 +52,8 @@ _STATUSES: Mapping[type[DarkroomError], JobStatus] = MappingProxyType(
     {GenerationCancelled: JobStatus.CANCELLED, DeadlineExceeded: JobStatus.EXPIRED}
 )
 _T = TypeVar("_T")
+#: Given a claim and an image's index: what takes this image's previews, on the device thread.
+TakePreviews = Callable[[Claim, int], OnPreview]
 
 
 class Outcome(Enum):
@@ -80,8 +83,14 @@ class JobRunner:
         drain: Drain,
         metrics: Metrics,
         pause: Callable[[int], float] = pause_before,
+        previews: TakePreviews | None = None,
     ) -> None:
-        """`pause` gives the seconds before a job may run again after a transient fault, by its attempt."""
+        """Take the process's parts.
+
+        Args:
+            pause: gives the seconds before a job may run again after a transient fault, by its attempt.
+            previews: takes pictures of unfinished images, which nobody has checked; without it none are made.
+        """
         self._engine = engine
         self._checks = checks
         self._jobs = jobs
@@ -90,6 +99,7 @@ class JobRunner:
         self._drain = drain
         self._metrics = metrics
         self._pause = pause
+        self._previews = previews
 
     def run(self, claim: Claim) -> Outcome:
         """Carry the job to its end, or give it back. What a job can meet is handled here; only bugs are raised."""
@@ -124,23 +134,29 @@ class JobRunner:
 
     def _generate(self, watch: Watch) -> list[GeneratedImage]:
         """Have all images of the job made at once; the engine batches them with those of other jobs."""
-        params = watch.claim.job.params
+        claim = watch.claim
+        params, inputs = claim.job.params, load_inputs(claim.job.params, self._objects)
         notes = ProgressNotes(images=params.num_images, steps_each=params.num_inference_steps)
-        deadline = _deadline(watch.claim)
-        requests = [image_request(params, index, deadline=deadline) for index in range(params.num_images)]
-        with self._submitted(params, requests, notes) as handles:
+        deadline, previews = _deadline(claim), self._previews is not None
+        requests = [
+            image_request(params, index, inputs=inputs, deadline=deadline, previews=previews)
+            for index in range(params.num_images)
+        ]
+        with self._submitted(claim, requests, notes) as handles:
             self._await([handle.future for handle in handles], watch, notes)
             return [handle.future.result() for handle in handles]
 
     @contextmanager
     def _submitted(
-        self, params: GenerationParams, requests: Sequence[ImageRequest], notes: ProgressNotes
+        self, claim: Claim, requests: Sequence[ImageRequest], notes: ProgressNotes
     ) -> Iterator[list[EngineHandle]]:
         """The requests' handles; whatever ends the block, no rows stay taken behind it."""
         handles: list[EngineHandle] = []
         try:
             for index, request in enumerate(requests):
-                handles.append(self._engine.submit(params.model, request, on_step=notes.of_image(index)))
+                take = self._previews(claim, index) if self._previews else None
+                model, note = claim.job.params.model, notes.of_image(index)
+                handles.append(self._engine.submit(model, request, on_step=note, on_preview=take))
             yield handles
         finally:
             for handle in handles:

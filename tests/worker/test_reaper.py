@@ -11,7 +11,7 @@ import redis
 from darkroom.job_store import JobStore
 from darkroom.jobs import JobStatus, Tier
 from darkroom.metrics import Metrics
-from darkroom.object_store import LocalObjectStore
+from darkroom.object_store import LocalObjectStore, input_key
 from darkroom.settings import JobSettings, RedisSettings
 from darkroom.tickets import MAX_WAITING, TicketOffice, make_celery
 from tests.darkroom.factories import make_image, make_job, run_one
@@ -69,7 +69,7 @@ def test_a_worker_tops_up_only_the_tiers_it_serves(
     assert office.waiting(Tier.QUALITY) == 0
 
 
-def test_an_old_record_goes_with_its_released_and_its_held_files(
+def test_an_old_record_goes_with_its_released_its_held_and_its_input_files(
     redis_client: redis.Redis, office: TicketOffice, objects: LocalObjectStore, tmp_path: Path
 ) -> None:
     # Older than the shortest legal retention can't be waited for, so the settings are built past their own bound.
@@ -80,6 +80,7 @@ def test_an_old_record_goes_with_its_released_and_its_held_files(
     claim = run_one(jobs)
     for place in ("outputs", "review"):
         objects.put(f"{place}/{job.id}/1/0.png", b"pixels", "image/png")
+    objects.put(input_key(job.id, "init"), b"pixels", "image/png")
     jobs.commit(claim, status=JobStatus.SUCCEEDED, images=[make_image()])
 
     make_reaper(jobs, office, objects).reap()
