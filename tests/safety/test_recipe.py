@@ -59,6 +59,39 @@ def test_value_with_separators_is_quoted(model: str) -> None:
     assert parse_recipe(recipe.as_text()) == recipe
 
 
+ADAPTERS = st.lists(st.tuples(st.from_regex(r"[a-z0-9][a-z0-9._-]{0,9}", fullmatch=True), st.floats(-2, 2))).map(tuple)
+
+
+def test_adapters_stand_behind_the_prompt_as_other_tools_write_them() -> None:
+    text = make_recipe(adapters=(("ink", 0.8), ("neon", -1.0))).as_text()
+
+    assert text.startswith("a red circle on a blue background <lora:ink:0.8> <lora:neon:-1>\nNegative prompt: blurry\n")
+
+
+def test_what_an_image_started_from_is_said() -> None:
+    recipe = make_recipe(
+        init_image="a" * 64, strength=0.6, mask_image="b" * 64, mask_blur=4, mask_padding=0, guidance_rescale=0.3,
+        guidance_stop=0.75, refiner="polish", refiner_start=0.8,
+    )  # fmt: skip
+
+    text = recipe.as_text()
+
+    assert f"Denoising strength: 0.6, Init image hash: {'a' * 64}, Mask hash: {'b' * 64}, Mask blur: 4" in text
+    assert "Masked area padding: 0, CFG rescale: 0.3, CFG stop: 0.75, Refiner: polish, Refiner switch at: 0.8" in text
+    assert parse_recipe(text) == recipe
+
+
+@given(TEXT, ADAPTERS)
+@example("a <lora:x:1>", (("ink", 0.5),))
+@example("a <lora:x:1>", ())
+@example("a <lora:x:1e->", ())
+@example("a\nNegative prompt: b", (("ink", 1.0),))
+def test_any_adapters_survive_the_round_trip(prompt: str, adapters: tuple[tuple[str, float], ...]) -> None:
+    recipe = make_recipe(prompt=prompt, adapters=adapters)
+
+    assert parse_recipe(recipe.as_text()) == recipe
+
+
 @given(TEXT, TEXT)
 @example("a\nNegative prompt: b", "")
 @example("a\nNegative prompt: b", "c")
