@@ -115,7 +115,7 @@ class GenerationRequest(BaseModel):
     )
     guidance_stop: float | None = Field(
         None,
-        ge=0,
+        gt=0,
         le=1,
         description="Share of the steps after which guidance stops, to save time. Approximate: the image differs from "
         "that of full guidance. 1 (never) if left out.",

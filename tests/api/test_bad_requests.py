@@ -152,7 +152,7 @@ BAD_FIELDS = {
     "scale is text": Bad({"adapters": [{"name": "ink", "scale": "1"}]}, "adapters[0].scale", "a number"),
     "rescale above": Bad({"guidance_rescale": 1.5}, "guidance_rescale", "at most 1", 1),
     "rescale is true": Bad({"guidance_rescale": True}, "guidance_rescale", "a number"),
-    "stop below": Bad({"guidance_stop": -0.5}, "guidance_stop", "at least 0", 0),
+    "stop below": Bad({"guidance_stop": 0}, "guidance_stop", "more than 0", 0),
     "refiner that is not there": Bad({"refiner_start": 0.8}, "refiner_start", "no model of this service"),
     "refiner start below": Bad({"refiner_start": 0}, "refiner_start", "more than 0", 0),
     "preview below": Bad({"preview_every": -1}, "preview_every", "at least 0", 0),

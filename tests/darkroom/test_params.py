@@ -70,7 +70,7 @@ def _request(**fields: Any) -> GenerationRequest:
         {"adapters": [{"name": "ink", "scale": 1e999}]},
         {"adapters": [{"name": f"ink{i}"} for i in range(9)]},
         {"guidance_rescale": 1.1},
-        {"guidance_stop": -0.1},
+        {"guidance_stop": 0},
         {"refiner_start": 0},
         {"refiner_start": 1.1},
         {"preview_every": -1},
