@@ -25,6 +25,8 @@ from engine.families.family import Family
 from engine.groups import Groups
 from engine.handle import EngineHandle, EngineStats
 from engine.loader import Loader
+from engine.lora.adapters import Adapters
+from engine.lora.file import AdapterFile
 from engine.observer import EngineObserver, SilentObserver
 from engine.pipelines import PipelineSpec
 from engine.samples import GroupKey, ImageRequest, OnPreview, OnStep, Sample, SampleState
@@ -47,6 +49,8 @@ class Engine:
         max_rows: int = 16,
         observer: EngineObserver | None = None,
         keep_latents: bool = False,
+        adapters: Mapping[str, AdapterFile] | None = None,
+        adapter_slots: int = 16,
     ) -> None:
         self.device = choose_device(device)
         self.fault: Fatal | None = None  # why the device thread ended, where nobody asked it to
@@ -54,6 +58,7 @@ class Engine:
         self._loader = Loader(pipelines, device=self.device, dtype=dtype, on_change=self._wake.set)
         self._observer = observer or SilentObserver()
         self._keep_latents = keep_latents
+        self._adapters = Adapters(adapters or {}, device=self.device, capacity=adapter_slots, on_change=self._wake.set)
         self._embeddings = EmbeddingCache(on_lookup=self._observer.embedding_cache)
         self._door = threading.Lock()  # guards `_inbox` and `_closed`: no sample slips in behind the last one
         self._inbox: deque[Sample] = deque()
@@ -77,6 +82,7 @@ class Engine:
             self._thread.join()
         self._close(EngineStopped())
         self._loader.close()
+        self._adapters.close()
 
     def __enter__(self) -> Self:
         self.start()
@@ -110,11 +116,13 @@ class Engine:
 
         Raises:
             UnknownModel: when the engine was not given such a model.
-            InvalidParams: when the scheduler, its number of steps or the guidance is not valid.
+            InvalidParams: when the scheduler, its number of steps, the guidance or a scale is not valid.
+            UnknownAdapter: (or AdapterMismatch) when this model has no such adapter.
             EngineStopped: (or DeviceLost) when the engine takes nothing in any more.
         """
         check_steps(request.scheduler, request.num_inference_steps)
         request.guidance.check()
+        self._adapters.check(model, request.adapters)
         sample = Sample(model, request, on_step, on_preview)
         with self._door:
             if self._closed:
@@ -150,6 +158,7 @@ class Engine:
             embedding_hits=self._embeddings.hits,
             embedding_misses=self._embeddings.misses,
             models=self._loader.loaded(),
+            adapters=self._adapters.resident(),
             last_step_at=self._last_step_at,
         )
 
@@ -192,7 +201,9 @@ class Engine:
         full: set[GroupKey] = set()
         for sample in tuple(self._waiting):
             family = self._alone(sample, partial(self._loader.ready, sample.model))
-            if family is None or self._alone(sample, partial(self._place, sample, family)) in {None, *full}:
+            if family is None or not self._alone(sample, partial(self._adapters.ready, sample, family)):
+                continue
+            if self._alone(sample, partial(self._place, sample, family)) in {None, *full}:
                 continue
             if self._groups.has_room(sample.key, family.rows(sample.request)):
                 self._alone(sample, partial(self._begin, sample, family))
@@ -207,21 +218,24 @@ class Engine:
 
     def _begin(self, sample: Sample, family: Family) -> None:
         self._last_step_at = sample.admitted_at = time.monotonic()
-        sample.denoising = family.prepare(sample.request, partial(self._encode, sample.model, family))
+        sample.denoising = family.prepare(sample.request, partial(self._encode, sample, family))
+        sample.denoising.adapters = self._adapters.row(sample, family)
         sample.transition(SampleState.RUNNING)
         self._waiting.remove(sample)
         self._groups.add(sample)
         self._observer.admitted(sample.model, sample.admitted_at - sample.submitted_at)
 
-    def _encode(self, model: str, family: Family, prompt: str) -> Embedding:
-        return self._embeddings.get(model, prompt, encode=family.encode)
+    def _encode(self, sample: Sample, family: Family, prompt: str) -> Embedding:
+        encode = partial(self._adapters.encode, sample, family)
+        adapters = self._adapters.text_key(sample, family)
+        return self._embeddings.get(sample.model, prompt, encode=encode, adapters=adapters)
 
     def _step(self, group: list[Sample]) -> None:
         started = time.monotonic()
         model, rows = group[0].model, sum(sample.tensors.rows for sample in group)
         predictions = predict(
-            group,
-            self._family(model).denoise,
+            sorted(group, key=lambda sample: sample.tensors.adapters),  # neighbours with equal adapters share more
+            partial(self._adapters.denoise, self._family(model)),
             failed=self._fail,
             too_large=partial(self._groups.shrink, group[0].key),
         )
@@ -288,6 +302,7 @@ class Engine:
         }
         leave[sample.state](sample)
         sample.transition(SampleState.RETIRED)
+        self._adapters.release(sample)
         sample.denoising = None  # the caller may keep its handle for long, but not the tensors with it
         self._observer.retired(sample.model, outcome)
 

@@ -39,4 +39,5 @@ class EngineStats:
     embedding_hits: int
     embedding_misses: int
     models: tuple[str, ...]  # loaded
+    adapters: tuple[str, ...]  # resident
     last_step_at: float  # time.monotonic() seconds

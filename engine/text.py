@@ -7,7 +7,7 @@ the same negative prompt. Used by the device thread alone, so it needs no lock.
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from typing import Protocol
 
 import torch
@@ -21,21 +21,25 @@ class OnLookup(Protocol):
 
 
 class EmbeddingCache:
-    """The embeddings used last, by model and prompt."""
+    """The embeddings used last, by model, prompt and what else changes them."""
 
     def __init__(self, max_entries: int = MAX_ENTRIES, *, on_lookup: OnLookup) -> None:
         self._max_entries = max_entries
         self._on_lookup = on_lookup
-        self._entries: OrderedDict[tuple[str, str], Embedding] = OrderedDict()
+        self._entries: OrderedDict[tuple[str, str, Hashable], Embedding] = OrderedDict()
         self.hits = 0
         self.misses = 0
 
     def __len__(self) -> int:
         return len(self._entries)
 
-    def get(self, model: str, prompt: str, *, encode: Callable[[str], Embedding]) -> Embedding:
-        """The prompt's embedding, encoded now if it is not at hand."""
-        key = (model, prompt)
+    def get(self, model: str, prompt: str, *, encode: Callable[[str], Embedding], adapters: Hashable = ()) -> Embedding:
+        """The prompt's embedding, encoded now if it is not at hand.
+
+        Args:
+            adapters: those that change the text encoder, with their scales.
+        """
+        key = (model, prompt, adapters)
         self._on_lookup(hit=key in self._entries)
         if key in self._entries:
             self.hits += 1

@@ -5,7 +5,7 @@ The loop knows samples, rows and groups; a family knows which networks turn them
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable
+from collections.abc import Callable, Hashable, Mapping
 from typing import Protocol
 
 import numpy as np
@@ -18,6 +18,10 @@ from engine.text import Embedding
 
 
 class Family(Protocol):
+    @property
+    def networks(self) -> Mapping[str, torch.nn.Module]:
+        """What adapters may change: `unet`, `text_encoder`, ..., by the names that adapter files use."""
+
     def key(self, request: ImageRequest) -> Hashable:
         """What requests must have in common to share a forward: the shapes of their latents and conditioning."""
 

@@ -6,7 +6,7 @@ that a batch of strangers can share. The parity tests hold the two equal.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable
+from collections.abc import Callable, Hashable, Mapping
 from typing import Any, Self
 
 import diffusers
@@ -35,6 +35,10 @@ class StableDiffusion:
     @classmethod
     def load(cls, spec: PipelineSpec, device: torch.device, dtype: torch.dtype) -> Self:
         return cls(read_pipeline(diffusers.StableDiffusionPipeline, spec, dtype=dtype).to(device), device)
+
+    @property
+    def networks(self) -> Mapping[str, torch.nn.Module]:
+        return {"unet": self.pipeline.unet, "text_encoder": self.pipeline.text_encoder}
 
     def key(self, request: ImageRequest) -> Hashable:
         return (request.height, request.width)

@@ -9,8 +9,8 @@ it is the device thread's.
 from __future__ import annotations
 
 import threading
-from collections import OrderedDict
-from collections.abc import Callable, Mapping, Sequence
+from collections import OrderedDict, deque
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from concurrent.futures import Future
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
@@ -58,53 +58,58 @@ class AdapterSlots:
         self._targets = Targets(networks)
         self._device = device
         self._on_change = on_change
-        self._tables = {part: RowTable() for part in networks}
+        self._table = RowTable()
         self._layers: dict[Place, LoraLayer] = {}
         self._slots: OrderedDict[str, _Slot] = OrderedDict()  # the one not used for longest comes first
+        self._held: dict[Hashable, tuple[str, ...]] = {}
+        self._queue: deque[Hashable] = deque()  # holders-to-be, first come, first served
         self._turn = threading.Lock()  # held by the thread that reads
         self._closed = False
 
-    def acquire(self, names: Sequence[str]) -> bool:
-        """Hold these adapters, and start loading those that are not resident.
+    def acquire(self, holder: Hashable, names: Sequence[str]) -> bool:
+        """Whether the holder has a place for each of these adapters; those that are not resident begin to load.
 
-        Either all of them get a place or none does and the answer is False; a place is taken from whoever was not used
-        for longest, never from one in use.
+        Either all of them get a place or none does. A place is taken from whoever was not used for longest, never from
+        one in use; where there is none, holders wait in the order in which they came.
 
         Raises:
             UnknownAdapter: when there is no such adapter for this model.
         """
-        wanted = dict.fromkeys(names)
-        if not wanted.keys() <= self._files.keys():
+        if holder in self._held:
+            return True
+        wanted = tuple(dict.fromkeys(names))
+        if not self._files.keys() >= set(wanted):
             raise UnknownAdapter
-        missing = [name for name in wanted if name not in self._slots]
-        idle = [name for name, slot in self._slots.items() if not slot.users and name not in wanted]
-        short = len(self._slots) + len(missing) - self.capacity
-        if short > len(idle):
+        if holder not in self._queue:
+            self._queue.append(holder)
+        if self._queue[0] is not holder or not self._make_room(wanted):
             return False
-        for name in idle[: max(short, 0)]:
-            self.eject(name)
-        for name in missing:
-            self._load(name)
+        self._queue.popleft()
+        self._held[holder] = wanted
         for name in wanted:
+            if name not in self._slots:
+                self._load(name)
             self._slots[name].users += 1
             self._slots.move_to_end(name)
         return True
 
-    def release(self, names: Sequence[str]) -> None:
-        """Let go of adapters once held; they stay resident until somebody needs their place."""
-        for name in dict.fromkeys(names):
+    def release(self, holder: Hashable) -> None:
+        """Let go of all that it holds; the adapters stay resident until somebody needs their place."""
+        if holder in self._queue:
+            self._queue.remove(holder)
+        for name in self._held.pop(holder, ()):
             slot = self._slots[name]
             slot.users -= 1
             if not slot.users and slot.failed:
                 self.eject(name)  # the next one to ask reads the file anew
 
-    def ready(self, names: Sequence[str]) -> bool:
-        """Whether these held adapters are in place; puts those there that were read since.
+    def ready(self, holder: Hashable) -> bool:
+        """Whether all that it holds is in place; puts there what was read since.
 
         Raises:
             AdapterInvalid: (or AdapterMismatch) when a file can't be used.
         """
-        slots = [self._slots[name] for name in names]
+        slots = [self._slots[name] for name in self._held[holder]]
         if not all(slot.load.done() for slot in slots):
             return False
         for slot in slots:
@@ -112,30 +117,30 @@ class AdapterSlots:
         return True
 
     def uses(self, scales: Sequence[tuple[str, float]]) -> Uses:
-        """The (slot, scale) pairs of a sample that holds these adapters."""
+        """The (slot, scale) pairs of somebody who holds these adapters."""
         return tuple((self._slots[name].number, scale) for name, scale in scales)
 
     def parts(self, name: str) -> frozenset[str]:
-        """The networks that a resident adapter changes."""
+        """The networks that an adapter in place changes."""
         return self._slots[name].load.result().parts
 
-    def each_row(self, part: str, rows: Sequence[Uses]) -> AbstractContextManager[None]:
-        """For one forward of a network, in which row i uses `rows[i]`.
+    def each_row(self, rows: Sequence[Uses]) -> AbstractContextManager[None]:
+        """For one forward, in which row i uses `rows[i]`.
 
         Raises:
             UnknownAdapter: when a row names a slot that holds no adapter.
         """
         self._check(rows)
-        return self._tables[part].each(rows)
+        return self._table.each(rows)
 
-    def every_row(self, part: str, uses: Uses) -> AbstractContextManager[None]:
-        """For forwards of a network in which all rows use the same.
+    def every_row(self, uses: Uses) -> AbstractContextManager[None]:
+        """For forwards in which all rows use the same.
 
         Raises:
             UnknownAdapter: when a slot holds no adapter.
         """
         self._check([uses])
-        return self._tables[part].every(uses)
+        return self._table.every(uses)
 
     def eject(self, name: str) -> None:
         """Take an adapter out of the model, which is then as if it had never been there."""
@@ -158,6 +163,17 @@ class AdapterSlots:
         with self._turn:
             pass
 
+    def _make_room(self, wanted: Sequence[str]) -> bool:
+        """Eject as many idle adapters as these need, if that is enough."""
+        missing = [name for name in wanted if name not in self._slots]
+        idle = [name for name, slot in self._slots.items() if not slot.users and name not in wanted]
+        short = max(len(self._slots) + len(missing) - self.capacity, 0)
+        if short > len(idle):
+            return False
+        for name in idle[:short]:
+            self.eject(name)
+        return True
+
     def _check(self, rows: Sequence[Uses]) -> None:
         named = {number for uses in rows for number, _ in uses}
         if named and not named <= {slot.number for slot in self._slots.values() if slot.placed}:
@@ -168,7 +184,7 @@ class AdapterSlots:
             return
         for place, delta in adapter.deltas.items():
             if place not in self._layers:
-                self._layers[place] = LoraLayer(self._targets.layers[place], self._tables[place.part])
+                self._layers[place] = LoraLayer(self._targets.layers[place], self._table)
             self._layers[place].put(slot.number, delta)
         slot.placed = True
 

@@ -46,22 +46,27 @@ def wait(slots: AdapterSlots, *names: str) -> None:
         slots._slots[name].load.exception(timeout=60)
 
 
-def hold(slots: AdapterSlots, *names: str) -> None:
-    assert slots.acquire(names)
+def hold(slots: AdapterSlots, holder: str, *names: str) -> None:
+    assert slots.acquire(holder, names)
     wait(slots, *names)
-    assert slots.ready(names)
+    assert slots.ready(holder)
+
+
+def use_once(slots: AdapterSlots, *names: str) -> None:
+    hold(slots, "passer-by", *names)
+    slots.release("passer-by")
 
 
 def test_an_adapter_is_read_beside_and_placed_when_asked_for(make: Make, network: torch.nn.Module) -> None:
     changed = threading.Event()
     slots = make(changed=changed.set)
 
-    assert slots.acquire(["a"])
+    assert slots.acquire("x", ["a"])
     assert changed.wait(60)
 
     assert slots.resident() == ()
     assert not network["to_q"]._forward_hooks, "only the device thread touches the layers"
-    assert slots.ready(["a"])
+    assert slots.ready("x")
     assert slots.resident() == ("a",)
     assert slots.parts("a") == {"unet"}
 
@@ -69,53 +74,86 @@ def test_an_adapter_is_read_beside_and_placed_when_asked_for(make: Make, network
 def test_an_adapter_is_not_ready_while_it_is_read(make: Make) -> None:
     slots = make()
     with slots._turn:
-        assert slots.acquire(["a"])
-        assert not slots.ready(["a"])
+        assert slots.acquire("x", ["a"])
+        assert not slots.ready("x")
     wait(slots, "a")
 
-    assert slots.ready(["a"])
+    assert slots.ready("x")
 
 
 def test_the_one_not_used_for_longest_leaves(make: Make) -> None:
     slots = make()
-    for name in ("a", "b", "a"):
-        hold(slots, name)
-        slots.release([name])
-
-    hold(slots, "c")
+    for name in ("a", "b", "a", "c"):
+        use_once(slots, name)
 
     assert slots.resident() == ("a", "c")
 
 
 def test_an_adapter_in_use_is_never_taken_away(make: Make) -> None:
     slots = make()
-    hold(slots, "a", "b")
-    slots.release(["b"])
+    hold(slots, "x", "a")
+    use_once(slots, "b")
 
-    assert not slots.acquire(["c", "d"]), "only one of two places could be had"
+    assert not slots.acquire("y", ["c", "d"]), "only one of two places could be had"
     assert slots.resident() == ("a", "b"), "and for all or none, none was taken"
-    hold(slots, "c")
+    slots.release("y")
+    use_once(slots, "c")
 
     assert slots.resident() == ("a", "c")
 
 
 def test_two_holders_count_twice(make: Make) -> None:
     slots = make(capacity=1)
-    hold(slots, "a")
-    hold(slots, "a")
-    slots.release(["a"])
+    hold(slots, "x", "a")
+    hold(slots, "y", "a")
+    slots.release("x")
 
-    assert not slots.acquire(["b"])
-    slots.release(["a"])
-    assert slots.acquire(["b"])
+    assert not slots.acquire("z", ["b"])
+    slots.release("y")
+    assert slots.acquire("z", ["b"])
+
+
+def test_who_waits_for_a_place_is_not_overtaken(make: Make) -> None:
+    """Else a stream of jobs with resident adapters would keep one with a rare adapter waiting for ever."""
+    slots = make(capacity=1)
+    hold(slots, "x", "a")
+
+    assert not slots.acquire("rare", ["b"])
+    assert not slots.acquire("y", ["a"])
+    slots.release("x")
+
+    assert not slots.acquire("y", ["a"])
+    assert slots.acquire("rare", ["b"])
+
+
+def test_who_gives_up_waiting_makes_way(make: Make) -> None:
+    slots = make(capacity=1)
+    hold(slots, "x", "a")
+    assert not slots.acquire("rare", ["b"])
+    assert not slots.acquire("y", ["a"])
+
+    slots.release("rare")
+
+    assert slots.acquire("y", ["a"])
+
+
+def test_asking_again_changes_nothing(make: Make) -> None:
+    slots = make(capacity=1)
+    hold(slots, "x", "a")
+    hold(slots, "x", "a")
+    slots.release("x")
+    slots.release("x")
+
+    hold(slots, "y", "b")
+
+    assert slots.resident() == ("b",)
 
 
 def test_a_name_given_twice_takes_one_place(make: Make) -> None:
     slots = make(capacity=1)
-    hold(slots, "a", "a")
-    slots.release(["a", "a"])
+    use_once(slots, "a", "a")
 
-    hold(slots, "b")
+    use_once(slots, "b")
 
     assert slots.resident() == ("b",)
 
@@ -124,29 +162,29 @@ def test_an_unknown_adapter_is_refused(make: Make) -> None:
     slots = make()
 
     with pytest.raises(UnknownAdapter):
-        slots.acquire(["a", "x"])
-    assert slots.acquire(["b", "c"]), "and nothing was taken for it"
+        slots.acquire("x", ["a", "other"])
+    assert slots.acquire("y", ["b", "c"]), "and nobody waits for it"
 
 
 def test_an_unknown_slot_raises_instead_of_giving_the_base_image(make: Make) -> None:
     slots = make()
-    hold(slots, "a")
+    hold(slots, "x", "a")
     ((number, _),) = slots.uses([("a", 1.0)])
 
-    with pytest.raises(UnknownAdapter), slots.each_row("unet", [((number + 1, 1.0),)]):
+    with pytest.raises(UnknownAdapter), slots.each_row([((number + 1, 1.0),)]):
         pass
-    with pytest.raises(UnknownAdapter), slots.every_row("unet", ((number + 1, 1.0),)):
+    with pytest.raises(UnknownAdapter), slots.every_row(((number + 1, 1.0),)):
         pass
-    with slots.each_row("unet", [((number, 1.0),), ()]):
+    with slots.each_row([((number, 1.0),), ()]):
         pass
 
 
 def test_an_adapter_on_its_way_is_no_slot_yet(make: Make) -> None:
     slots = make()
-    assert slots.acquire(["a"])
+    assert slots.acquire("x", ["a"])
     wait(slots, "a")
 
-    with pytest.raises(UnknownAdapter), slots.each_row("unet", [slots.uses([("a", 1.0)])]):
+    with pytest.raises(UnknownAdapter), slots.each_row([slots.uses([("a", 1.0)])]):
         pass
 
 
@@ -157,15 +195,15 @@ def test_a_broken_file_is_told_to_its_holder_and_read_anew_for_the_next(
     path = Path(files["a"].path)
     whole = path.read_bytes()
     path.write_bytes(whole[:-1])
-    assert slots.acquire(["a", "b"])
+    assert slots.acquire("x", ["a", "b"])
     wait(slots, "a", "b")
 
     with pytest.raises(AdapterInvalid):
-        slots.ready(["a", "b"])
-    slots.release(["a", "b"])
+        slots.ready("x")
+    slots.release("x")
     path.write_bytes(whole)
 
-    hold(slots, "a")
+    hold(slots, "y", "a")
 
 
 def test_ejecting_leaves_the_model_bit_equal(make: Make, network: torch.nn.Module) -> None:
@@ -173,10 +211,10 @@ def test_ejecting_leaves_the_model_bit_equal(make: Make, network: torch.nn.Modul
     weights = {name: tensor.clone() for name, tensor in network.state_dict().items()}
     before = network["to_q"](given)
     slots = make()
-    hold(slots, "a", "b")
-    with slots.each_row("unet", [slots.uses([("a", 1.0), ("b", 2.0)])] * 3):
+    hold(slots, "x", "a", "b")
+    with slots.each_row([slots.uses([("a", 1.0), ("b", 2.0)])] * 3):
         assert not torch.equal(network["to_q"](given), before)
-    slots.release(["a", "b"])
+    slots.release("x")
 
     slots.eject("a")
     slots.eject("b")
@@ -192,9 +230,9 @@ def test_churn_keeps_slots_and_hooks_flat(make: Make, network: torch.nn.Module) 
 
     for turn in range(200):
         pair = (NAMES[turn % 4], NAMES[(turn * 7 + 1) % 4])
-        hold(slots, *pair)
+        hold(slots, "x", *pair)
         assert {number for number, _ in slots.uses([(name, 1.0) for name in pair])} <= {0, 1}
-        slots.release(pair)
+        slots.release("x")
 
     assert len(slots.resident()) == 2
     assert all(len(layer._forward_hooks) <= 1 for layer in network.values())
@@ -204,15 +242,15 @@ def test_churn_keeps_slots_and_hooks_flat(make: Make, network: torch.nn.Module) 
 def test_an_adapter_dropped_while_it_is_read_leaves_no_trace(make: Make, network: torch.nn.Module) -> None:
     slots = make(capacity=1)
     with slots._turn:
-        assert slots.acquire(["a"])
-        slots.release(["a"])
-        assert slots.acquire(["b"])
+        assert slots.acquire("x", ["a"])
+        slots.release("x")
+        assert slots.acquire("y", ["b"])
     wait(slots, "b")
 
-    assert slots.ready(["b"])
+    assert slots.ready("y")
 
     assert slots.resident() == ("b",)
-    slots.release(["b"])
+    slots.release("y")
     slots.eject("b")
     assert not any(layer._forward_hooks for layer in network.values())
 
@@ -220,7 +258,7 @@ def test_an_adapter_dropped_while_it_is_read_leaves_no_trace(make: Make, network
 def test_closing_ends_the_reading(make: Make) -> None:
     slots = make()
     with slots._turn:
-        assert slots.acquire(["a"])
+        assert slots.acquire("x", ["a"])
         load = slots._slots["a"].load
         slots._closed = True
 
