@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import uuid
 from collections.abc import Mapping
 from types import TracebackType
@@ -46,8 +47,16 @@ class Client:
     ) -> None:
         self._http.close()
 
-    def submit(self, body: Mapping[str, Any]) -> dict[str, Any]:
-        return self._call("POST", "/generate", json=body, headers={"Idempotency-Key": f'"{uuid.uuid4()}"'})
+    def submit(self, body: Mapping[str, Any], files: Mapping[str, bytes]) -> dict[str, Any]:
+        """Hand in a request, with the files that it starts from."""
+        headers = {"Idempotency-Key": f'"{uuid.uuid4()}"'}
+        if not files:
+            return self._call("POST", "/generate", json=body, headers=headers)
+        parts: dict[str, tuple[str | None, bytes, str]] = {
+            name: (name, data, "application/octet-stream") for name, data in files.items()
+        }
+        parts["request"] = (None, json.dumps(body).encode(), "application/json")
+        return self._call("POST", "/generate", files=parts, headers=headers)
 
     def job(self, job_id: str) -> dict[str, Any]:
         return self._call("GET", f"/jobs/{job_id}")
@@ -57,6 +66,9 @@ class Client:
 
     def models(self) -> dict[str, Any]:
         return self._call("GET", "/models")
+
+    def adapters(self) -> dict[str, Any]:
+        return self._call("GET", "/adapters")
 
     def image(self, image: Mapping[str, Any]) -> bytes:
         """The file behind a job's image, checked against its digest."""

@@ -88,6 +88,12 @@ def generate(
     scheduler: Annotated[str | None, typer.Option(help="Noise scheduler.")] = None,
     seed: Annotated[int | None, typer.Option(help="The same seed gives the same picture.")] = None,
     number: Annotated[int, typer.Option("--number", "-n", help="How many images.")] = 1,
+    init_image: Annotated[Path | None, typer.Option(help="Image file to start from.")] = None,
+    mask: Annotated[Path | None, typer.Option(help="Image file that is white where to paint anew.")] = None,
+    strength: Annotated[float | None, typer.Option(help="How far from the image to go, up to 1.")] = None,
+    adapter: Annotated[
+        list[str] | None, typer.Option("--adapter", "-a", metavar="NAME[:SCALE]", help="A LoRA to add; repeatable.")
+    ] = None,
     tier: Annotated[str | None, typer.Option(help="preview, standard or quality.")] = None,
     file_format: Annotated[str | None, typer.Option("--format", help="png, jpeg or webp; default: by -o.")] = None,
     deadline: Annotated[int | None, typer.Option(help="Give up after this many seconds.")] = None,
@@ -103,6 +109,7 @@ def generate(
     try:
         output_format = _format(file_format, output)
         _require_writable(output)
+        files = {name: _file(path) for name, path in (("init_image", init_image), ("mask_image", mask)) if path}
         body = {
             "prompt": prompt,
             "negative_prompt": negative,
@@ -113,12 +120,14 @@ def generate(
             "scheduler": scheduler,
             "seed": seed,
             "num_images": number,
+            "strength": strength,
+            "adapters": [_adapter(text) for text in adapter] if adapter else None,
             "tier": tier,
             "output_format": output_format,
             "deadline_seconds": deadline,
         }
         with connect(url, api_key, data) as client:
-            outcome = _run(client, {key: value for key, value in body.items() if value is not None}, output)
+            outcome = _run(client, {key: value for key, value in body.items() if value is not None}, files, output)
     except DarkroomError as error:
         if as_json:
             print(json.dumps({"status": None, "error": {"code": error.code, "message": error.detail}}))
@@ -128,10 +137,10 @@ def generate(
     raise typer.Exit(outcome.exit_code)
 
 
-def _run(client: Client, body: Mapping[str, Any], output: Path | None) -> Outcome:
+def _run(client: Client, body: Mapping[str, Any], files: Mapping[str, bytes], output: Path | None) -> Outcome:
     """Submit, wait with a display, fetch."""
     with _interrupts() as asked, JobProgress() as progress:
-        submitted = client.submit(body)
+        submitted = client.submit(body, files)
         for warning in submitted["warnings"]:
             progress.note(f"Note: {warning}")
         job = _wait(client, submitted["id"], progress, asked)
@@ -233,6 +242,23 @@ def _size(text: str | None) -> dict[str, int]:
     if not (width.isdecimal() and height.isdecimal()):
         raise ConfigurationError(f"--size must be WIDTHxHEIGHT, such as 128x128, not {text!r}.")
     return {"width": int(width), "height": int(height)}
+
+
+def _file(path: Path) -> bytes:
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise ConfigurationError(f"{path} can't be read: {error.strerror}.") from None
+
+
+def _adapter(text: str) -> dict[str, Any]:
+    name, colon, scale = text.partition(":")
+    if not colon:
+        return {"name": name}
+    try:
+        return {"name": name, "scale": float(scale)}
+    except ValueError:
+        raise ConfigurationError(f"--adapter must be NAME or NAME:SCALE, such as ink:0.8, not {text!r}.") from None
 
 
 def _require_writable(output: Path | None) -> None:

@@ -10,6 +10,7 @@ import sys
 import typer
 
 from cli import keys
+from cli.adapters import adapters
 from cli.console import say
 from cli.demo import demo
 from cli.generate import generate
@@ -28,6 +29,7 @@ app = typer.Typer(
 app.command()(up)
 app.command()(generate)
 app.command()(models)
+app.command()(adapters)
 app.command()(demo)
 app.add_typer(keys.app, name="keys")
 

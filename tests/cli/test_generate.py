@@ -45,6 +45,8 @@ def stranger() -> Iterator[str]:
         (("--size", "big"), "--size must be WIDTHxHEIGHT, such as 128x128, not 'big'."),
         (("-o", "nowhere/out.png"), "nowhere/out.png can't be written"),
         (("-o", "out.png", "--format", "webp"), "--format webp and the file name out.png disagree."),
+        (("--init-image", "none.png"), "none.png can't be read: No such file or directory."),
+        (("--adapter", "ink:much"), "--adapter must be NAME or NAME:SCALE, such as ink:0.8, not 'ink:much'."),
         ((), "No service runs on darkroom-data. Start one with `darkroom up`"),
         (("--url", "http://127.0.0.1:9"), "An API key for http://127.0.0.1:9 is needed"),
     ],
@@ -166,6 +168,40 @@ class TestAgainstAService:
         assert "Cancelling the job" in stderr
         assert service.get(f"/jobs/{answer['id']}")["status"] == "cancelled"
         assert list(tmp_path.iterdir()) == []
+
+    def test_an_image_is_painted_into_where_the_mask_is_white(self, service: Running, tmp_path: Path) -> None:
+        Image.new("RGB", (128, 128), (10, 20, 200)).save(tmp_path / "start.png")
+        mask = Image.new("L", (128, 128))
+        mask.paste(255, (0, 0, 32, 32))
+        mask.save(tmp_path / "mask.png")
+        files = ("--init-image", "start.png", "--mask", "mask.png", "--strength", "0.9")
+
+        done = service.run("generate", "a red circle", *files, "-o", "out.png", "--steps", "8", cwd=tmp_path)
+
+        assert done.returncode == 0, done.stderr
+        with Image.open(tmp_path / "out.png") as image:
+            kept = image.convert("RGB").crop((64, 64, 128, 128)).resize((1, 1)).getpixel((0, 0))
+        assert max(abs(a - b) for a, b in zip(kept, (10, 20, 200), strict=True)) < 40
+
+    def test_a_file_that_is_no_image_is_refused(self, service: Running, tmp_path: Path) -> None:
+        (tmp_path / "notes.txt").write_text("a red circle")
+
+        done = service.run("generate", "a red circle", "--init-image", "notes.txt", cwd=tmp_path)
+
+        assert done.returncode == 2
+        assert "init_image: must be a PNG, JPEG or WebP file" in done.stderr
+
+    def test_an_unknown_adapter_is_refused(self, service: Running, tmp_path: Path) -> None:
+        done = service.run("generate", "a red circle", "--adapter", "no-such-style:0.5", cwd=tmp_path)
+
+        assert done.returncode == 2
+        assert "adapters[0].name: there is no such adapter" in done.stderr
+
+    def test_adapters_are_listed(self, service: Running) -> None:
+        names = [entry["name"] for entry in json.loads(service.run("adapters", "--json").stdout)["adapters"]]
+
+        shown = service.run("adapters").stdout
+        assert all(name in shown for name in names)
 
     def test_models_lists_the_default(self, service: Running) -> None:
         assert "(default)" in service.run("models").stdout
