@@ -20,7 +20,7 @@ import torch
 from celery import Celery, signals
 from prometheus_client import start_http_server
 
-from darkroom.catalogue import Catalogue, ModelSpec, load_catalogue
+from darkroom.catalogue import AdapterSpec, Catalogue, ModelSpec, load_catalogue
 from darkroom.errors import ConfigurationError, DarkroomError
 from darkroom.job_store import JobStore
 from darkroom.jobs import Tier
@@ -38,7 +38,7 @@ from darkroom.settings import (
     WorkerSettings,
 )
 from darkroom.tickets import TASK_WORK, TicketOffice, make_celery
-from engine import Engine, PipelineSpec
+from engine import AdapterFile, Engine, PipelineSpec
 from safety.pipeline import SafetyPipeline
 from safety.policy import load_policy
 from safety.verdict import Stage
@@ -182,8 +182,10 @@ def refuse(error: DarkroomError) -> NoReturn:
 
 
 def _image_pipeline(settings: SafetySettings) -> SafetyPipeline:
-    """The image stage under the policy; no image check ships yet, so a policy may require none."""
+    """The image stage under the policy; no image check ships yet, so a policy may require none, nor allow previews."""
     policy = load_policy(settings.policy)
+    if policy.image.previews:
+        raise ConfigurationError(f"policy {policy.label} allows previews, which nothing here can check and show")
     if required := policy.required_checks(Stage.IMAGE):
         raise ConfigurationError(f"policy {policy.label} requires the image check {required[0]}, which is not there")
     return SafetyPipeline(policy=policy)
@@ -198,6 +200,7 @@ def _start_engine(catalogue: Catalogue, settings: WorkerSettings, metrics: Metri
             {name: _pipeline_spec(spec) for name, spec in catalogue.models.items()},
             device=settings.device,
             max_rows=settings.max_rows,
+            adapters={name: _adapter_file(spec) for name, spec in catalogue.adapters.items()},
             observer=EngineMetrics(metrics),
         )
     except (RuntimeError, ValueError) as error:
@@ -219,6 +222,10 @@ def _pipeline_spec(spec: ModelSpec) -> PipelineSpec:
         config=str(source.config) if source.config else None,
         dtype=spec.dtype,
     )
+
+
+def _adapter_file(spec: AdapterSpec) -> AdapterFile:
+    return AdapterFile(name=spec.name, model=spec.model, path=spec.file, sha256=spec.sha256)
 
 
 def _serve_metrics(settings: WorkerSettings, metrics: Metrics) -> None:

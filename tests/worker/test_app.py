@@ -70,3 +70,13 @@ def test_a_metrics_port_that_is_taken_is_named(monkeypatch: pytest.MonkeyPatch) 
 
         with pytest.raises(ConfigurationError, match=f"the metrics can't be served on 127.0.0.1:{port}"):
             start()
+
+
+@pytest.mark.usefixtures("_environment")
+def test_a_policy_that_allows_previews_is_refused(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr("safety.policy.POLICIES", tmp_path)
+    monkeypatch.setenv("DARKROOM_POLICY", "open")
+    (tmp_path / "open.toml").write_text('schema = 1\nname = "open"\nversion = 1\n[image]\npreviews = true\n')
+
+    with pytest.raises(ConfigurationError, match="policy open@1 allows previews"):
+        start()

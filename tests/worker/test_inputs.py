@@ -113,3 +113,13 @@ def test_inputs_go_with_the_record_and_not_with_an_attempt(shop: Workshop) -> No
 
     assert input_key(job.id, "init").startswith(job_places(job.id)[-1])
     assert not any(place.startswith("inputs/") for place in prefixes(claim))
+
+
+def test_a_job_whose_adapter_this_worker_lacks_fails_with_its_code(shop: Workshop) -> None:
+    job = shop.submit(adapters=(AdapterUse(name="ghost", scale=1.0),))
+
+    shop.run()
+
+    error = shop.get(job).error
+    assert error is not None
+    assert error.code == "unknown_adapter"
