@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Protocol
 
+import numpy as np
 import torch
 
 from engine.guidance import POSITIVE_ROW, UNGUIDED_ROWS, Guidance, GuidanceTerm, guide
@@ -25,6 +26,9 @@ class ImageConditioning(Protocol):
 
     def after_step(self, latents: torch.Tensor, next_timestep: torch.Tensor | None) -> torch.Tensor:
         """The latents with what is to be kept of the image put back; `next_timestep` is None after the last call."""
+
+    def finish(self, pixels: np.ndarray) -> np.ndarray:
+        """The decoded image (h, w, 3) uint8, put back where it was cut from."""
 
 
 @dataclass(eq=False)

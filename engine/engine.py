@@ -14,6 +14,7 @@ from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Self, TypeVar
 
+import numpy as np
 import torch
 
 from darkroom.errors import DeadlineExceeded, EngineStopped, Fatal, GenerationCancelled
@@ -207,6 +208,8 @@ class Engine:
                 continue
             if self._groups.has_room(sample.key, family.rows(sample.request)):
                 self._alone(sample, partial(self._begin, sample, family))
+                if sample.request.init_image is not None:
+                    break  # it went through the VAE, and those who run are not to wait for another one
             else:
                 full.add(sample.key)
 
@@ -259,12 +262,16 @@ class Engine:
 
     def _decode(self, sample: Sample) -> None:
         latents = sample.tensors.latents
-        pixels = self._alone(sample, partial(self._family(sample.model).decode, latents))
+        pixels = self._alone(sample, partial(self._decoded, sample))
         self._last_step_at = time.monotonic()
         if pixels is not None:
             image = sample.finished(pixels, latents=latents.cpu() if self._keep_latents else None)
             self._retire(sample, "succeeded")
             sample.future.set_result(image)
+
+    def _decoded(self, sample: Sample) -> np.ndarray:
+        pixels = self._family(sample.model).decode(sample.tensors.latents)
+        return pixels if sample.tensors.image is None else sample.tensors.image.finish(pixels)
 
     def _family(self, model: str) -> Family:
         family = self._loader.ready(model)

@@ -19,6 +19,7 @@ from engine.batch import Rows
 from engine.decode import decode
 from engine.denoising import Denoising
 from engine.guidance import GUIDED_ROWS, UNGUIDED_ROWS
+from engine.image_inputs import Beginning, ImageInputs
 from engine.pipelines import PipelineSpec, read_pipeline
 from engine.samples import ImageRequest
 from engine.schedulers import make_scheduler, step_kwargs
@@ -31,6 +32,13 @@ class StableDiffusion:
     def __init__(self, pipeline: Any, device: torch.device) -> None:
         self.pipeline = pipeline
         self.device = device
+        self._images = ImageInputs(
+            encode=lambda pixels: pipeline.vae.encode(pixels).latent_dist,
+            scale=pipeline.vae.config.scaling_factor,
+            factor=pipeline.vae_scale_factor,
+            channels=pipeline.vae.config.latent_channels,
+            in_channels=pipeline.unet.config.in_channels,
+        )
 
     @classmethod
     def load(cls, spec: PipelineSpec, device: torch.device, dtype: torch.dtype) -> Self:
@@ -61,22 +69,25 @@ class StableDiffusion:
 
     def prepare(self, request: ImageRequest, encode: Callable[[str], Embedding]) -> Denoising:
         self._check_size(request)
+        self._images.check(request)
         prompts = [request.negative_prompt, request.prompt] if self._guided(request) else [request.prompt]
         conditioning = stack([encode(prompt) for prompt in prompts])
         generator = torch.Generator("cpu").manual_seed(request.seed)  # the CPU's numbers are the same everywhere
         scheduler = make_scheduler(
             request.scheduler, self.pipeline.scheduler.config, num_inference_steps=request.num_inference_steps
         )
-        noise = self._noise(request, generator, conditioning["encoder_hidden_states"].dtype)
+        words = conditioning["encoder_hidden_states"]
+        beginning = self._begin(request, scheduler, generator, like=words)
         return Denoising(
-            latents=noise * scheduler.init_noise_sigma,
-            conditioning={**conditioning, **self._guidance_embedding(request, noise.dtype)},
+            latents=beginning.latents,
+            conditioning={**conditioning, **self._guidance_embedding(request, words.dtype)},
             rows=len(prompts),
             scheduler=scheduler,
-            timesteps=scheduler.timesteps,
+            timesteps=beginning.timesteps,
             step_kwargs=step_kwargs(scheduler, generator),
             guidance=request.guidance,
-            num_inference_steps=request.num_inference_steps,
+            num_inference_steps=beginning.num_inference_steps,
+            image=beginning.image,
         )
 
     def denoise(self, rows: Rows) -> torch.Tensor:
@@ -99,11 +110,15 @@ class StableDiffusion:
                 nearest = max(round(value / factor), 1) * factor
                 raise InvalidParams([FieldProblem(name, f"must be a multiple of {factor}", str(factor), nearest)])
 
-    def _noise(self, request: ImageRequest, generator: torch.Generator, dtype: torch.dtype) -> torch.Tensor:
+    def _begin(
+        self, request: ImageRequest, scheduler: Any, generator: torch.Generator, *, like: torch.Tensor
+    ) -> Beginning:
+        if request.init_image is not None:
+            return self._images.begin(request, scheduler, generator, like=like)
         factor = self.pipeline.vae_scale_factor
         shape = (1, self.pipeline.unet.config.in_channels, request.height // factor, request.width // factor)
-        noise: torch.Tensor = randn_tensor(shape, generator=generator, device=self.device, dtype=dtype)
-        return noise
+        noise = randn_tensor(shape, generator=generator, device=like.device, dtype=like.dtype)
+        return Beginning(noise * scheduler.init_noise_sigma, scheduler.timesteps, request.num_inference_steps)
 
     def _guidance_embedding(self, request: ImageRequest, dtype: torch.dtype) -> Embedding:
         width = self.pipeline.unet.config.time_cond_proj_dim

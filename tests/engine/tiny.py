@@ -17,12 +17,16 @@ SPECIALS = ("<|startoftext|>", "<|endoftext|>")
 
 
 def save_tiny_pipeline(
-    folder: Path, *, prediction_type: str = "epsilon", time_cond_proj_dim: int | None = None
+    folder: Path,
+    *,
+    prediction_type: str = "epsilon",
+    time_cond_proj_dim: int | None = None,
+    in_channels: int = 4,
 ) -> Path:
     """Write a random pipeline (64x64 pixels, 8x8x4 latents) in diffusers' folder format."""
     torch.manual_seed(0)
     pipeline = StableDiffusionPipeline(
-        unet=_unet(time_cond_proj_dim),
+        unet=_unet(time_cond_proj_dim, in_channels),
         vae=_vae(),
         text_encoder=_text_encoder(),
         tokenizer=_tokenizer(),
@@ -41,10 +45,10 @@ def save_tiny_pipeline(
     return folder
 
 
-def _unet(time_cond_proj_dim: int | None) -> Any:
+def _unet(time_cond_proj_dim: int | None, in_channels: int) -> Any:
     return UNet2DConditionModel(
         sample_size=8,
-        in_channels=4,
+        in_channels=in_channels,
         out_channels=4,
         block_out_channels=(32, 64),
         layers_per_block=1,
