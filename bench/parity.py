@@ -36,7 +36,12 @@ STEPS = (8, 15, 25)
 GUIDANCE = (1.0, 5.0, 7.5)
 # Rounding alone moves a consistency sampler's result (1e-2 after 50 steps), so that it is held end to end only where
 # that stays small, and one step at a time everywhere else.
-LCM_END_TO_END = tuple(itertools.product((1.0, 2.0), (4, 8)))
+CONSISTENCY_END_TO_END = tuple(itertools.product((1.0, 2.0), (4, 8)))
+GUIDANCE_OPTIONS: Mapping[str, Mapping[str, Any]] = {
+    "guidance_rescale 0.7": {"guidance_rescale": 0.7},
+    "guidance_stop 0.5": {"guidance_stop": 0.5},
+    "guidance_rescale 0.3, guidance_stop 0.7": {"guidance_rescale": 0.3, "guidance_stop": 0.7},
+}
 PROMPTS = ("a red circle on a blue background", "a yellow star above a green square", "mountains at sunset, pastel")
 NEGATIVES = ("", "blurry", "")
 
@@ -44,8 +49,8 @@ TABLE = """\
 # Parity with StableDiffusionPipeline
 
 Model {model}, fp32 on the CPU, {images} images end to end. Each figure is the worst relative difference
-||ours - reference|| / ||reference|| of the final latents (in the last row: of any single step).
-Guidance {guidance} x {steps} steps; LCM end to end at guidance x steps {lcm}.
+||ours - reference|| / ||reference|| of the final latents (in the last two rows: of any single step).
+Guidance {guidance} x {steps} steps; LCM and TCD end to end at guidance x steps {consistency}.
 In the crowd all of them are mixed, {crowd} in flight, each joining while others run. Bound: {bound:g}.
 
 | scheduler | images | alone | in the crowd |
@@ -54,24 +59,42 @@ In the crowd all of them are mixed, {crowd} in flight, each joining while others
 
 Worst: **{worst:.1e}**.
 
-Random mixes (scheduler, LCM too, guidance 1 to 12 and 2 to 30 steps drawn at random), {mixes} images in a crowd: worst
-{mixes_worst:.1e}; {above} above {bound:g}, where the bound becomes ten times the difference that a batch of {crowd}
-makes to the reference itself; {beyond} above that.
+Random mixes (scheduler, guidance 1 to 12, rescale, stop and 2 to 30 steps drawn at random), {mixes} images in a crowd:
+worst {mixes_worst:.1e}; {above} above {bound:g}, where the bound becomes ten times the difference that a batch of
+{crowd} makes to the reference itself; {beyond} above that.
 
 torch {torch}, diffusers {diffusers}, {machine}, {threads} thread(s). Made by `python -m bench.parity models/{model}`.
 """
 
-REFERENCE: Mapping[str, Callable[[Any], Any]] = {
-    "ddim": partial(diffusers.DDIMScheduler.from_config, clip_sample=False),
-    "ddpm": partial(diffusers.DDPMScheduler.from_config, clip_sample=False),
-    "euler": diffusers.EulerDiscreteScheduler.from_config,
-    "euler_a": diffusers.EulerAncestralDiscreteScheduler.from_config,
-    "pndm": partial(diffusers.PNDMScheduler.from_config, skip_prk_steps=True),
-    "dpmpp_2m": partial(diffusers.DPMSolverMultistepScheduler.from_config, use_karras_sigmas=False),
-    "dpmpp_2m_karras": partial(diffusers.DPMSolverMultistepScheduler.from_config, use_karras_sigmas=True),
-    "unipc": diffusers.UniPCMultistepScheduler.from_config,
-    "lcm": diffusers.LCMScheduler.from_config,
+_SAMPLERS: Mapping[str, tuple[Any, Mapping[str, Any]]] = {
+    "ddim": (diffusers.DDIMScheduler, {"clip_sample": False}),
+    "ddpm": (diffusers.DDPMScheduler, {"clip_sample": False}),
+    "euler_a": (diffusers.EulerAncestralDiscreteScheduler, {}),
+    "pndm": (diffusers.PNDMScheduler, {"skip_prk_steps": True}),
+    "lcm": (diffusers.LCMScheduler, {}),
+    "tcd": (diffusers.TCDScheduler, {}),
 }
+_SPACED: Mapping[str, tuple[Any, Mapping[str, Any]]] = {
+    "euler": (diffusers.EulerDiscreteScheduler, {}),
+    "heun": (diffusers.HeunDiscreteScheduler, {}),
+    "lms": (diffusers.LMSDiscreteScheduler, {}),
+    "dpmpp_2m": (diffusers.DPMSolverMultistepScheduler, {}),
+    "dpmpp_2m_sde": (diffusers.DPMSolverMultistepScheduler, {"algorithm_type": "sde-dpmsolver++"}),
+    "dpmpp_sde": (diffusers.DPMSolverSinglestepScheduler, {"algorithm_type": "sde-dpmsolver++"}),
+    "deis": (diffusers.DEISMultistepScheduler, {}),
+    "unipc": (diffusers.UniPCMultistepScheduler, {}),
+}
+# What a caller of diffusers would write to get each scheduler; on purpose not read from the engine's own table.
+REFERENCE: Mapping[str, Callable[[Any], Any]] = {
+    **{name: partial(kind.from_config, **settings) for name, (kind, settings) in {**_SAMPLERS, **_SPACED}.items()},
+    **{
+        f"{name}_{spacing}": partial(kind.from_config, **settings, **{f"use_{spacing}_sigmas": True})
+        for name, (kind, settings) in _SPACED.items()
+        for spacing in ("karras", "exponential", "beta")
+    },
+}
+ETA = {"tcd": 0.3}  # the pipeline's own default, 0, for all others
+CONSISTENCY = ("lcm", "tcd")
 
 
 @dataclass(frozen=True)
@@ -114,10 +137,14 @@ class Reference:
         self, request: ImageRequest, prompts: list[str], seeds: list[int], *, on_step: Callable[[torch.Tensor], None]
     ) -> None:
         self.pipeline.scheduler = REFERENCE[request.scheduler](self._config)
+        guided = guided_calls(request)
 
-        def keep(_pipeline: Any, _index: int, _timestep: Any, tensors: dict[str, Any]) -> dict[str, Any]:
+        def keep(pipeline: Any, index: int, _timestep: Any, tensors: dict[str, Any]) -> dict[str, Any]:
             on_step(tensors["latents"].clone())
-            return tensors
+            if index + 1 == guided:  # as diffusers' own SDCFGCutoffCallback
+                pipeline._guidance_scale = 0.0  # noqa: SLF001
+                return {"prompt_embeds": tensors["prompt_embeds"][-len(prompts) :]}
+            return {}
 
         self.pipeline(
             prompts,
@@ -126,10 +153,25 @@ class Reference:
             height=request.height,
             num_inference_steps=request.num_inference_steps,
             guidance_scale=request.guidance_scale,
+            guidance_rescale=request.guidance_rescale,
+            eta=ETA.get(request.scheduler, 0.0),
             generator=[torch.Generator("cpu").manual_seed(seed) for seed in seeds],
             output_type="latent",
             callback_on_step_end=keep,
+            callback_on_step_end_tensor_inputs=["latents", "prompt_embeds"],
         )
+
+
+def guided_calls(request: ImageRequest) -> int | None:
+    """After how many model calls guidance is over, where it ends early."""
+    if request.guidance_stop == 1 or request.guidance_scale <= 1:
+        return None
+    steps = -int(-request.guidance_stop * request.num_inference_steps // 1)
+    if steps == request.num_inference_steps:
+        return None
+    if request.scheduler.startswith("heun"):
+        return 2 * steps
+    return steps + 1 if request.scheduler == "pndm" else steps
 
 
 def difference(ours: torch.Tensor, reference: torch.Tensor) -> float:
@@ -137,7 +179,9 @@ def difference(ours: torch.Tensor, reference: torch.Tensor) -> float:
     return float((ours - reference).norm() / reference.norm())
 
 
-def requests(scheduler: str, settings: Iterable[tuple[float, int]], *, size: int, seed: int = 0) -> list[ImageRequest]:
+def requests(
+    scheduler: str, settings: Iterable[tuple[float, int]], *, size: int, seed: int = 0, **options: Any
+) -> list[ImageRequest]:
     """One request for each (guidance, steps), with prompts and seeds that differ."""
     return [
         ImageRequest(
@@ -149,6 +193,7 @@ def requests(scheduler: str, settings: Iterable[tuple[float, int]], *, size: int
             guidance_scale=guidance,
             scheduler=scheduler,
             seed=seed + index,
+            **options,
         )
         for index, (guidance, steps) in enumerate(settings)
     ]
@@ -157,11 +202,17 @@ def requests(scheduler: str, settings: Iterable[tuple[float, int]], *, size: int
 def random_requests(count: int, *, size: int, seed: int) -> list[ImageRequest]:
     """Requests with everything drawn at random."""
     draw = random.Random(seed)
-    drawn = [
-        (draw.choice(list(REFERENCE)), draw.choice((1.0, 2.0, 5.0, 7.5, 12.0)), draw.randint(2, 30))
+    return [
+        requests(
+            draw.choice(list(REFERENCE)),
+            [(draw.choice((1.0, 2.0, 5.0, 7.5, 12.0)), draw.randint(2, 30))],
+            size=size,
+            seed=draw.randrange(2**31),
+            guidance_rescale=draw.choice((0.0, 0.0, 0.7)),
+            guidance_stop=draw.choice((1.0, 1.0, 0.5)),
+        )[0]
         for _ in range(count)
     ]
-    return [requests(name, [(g, n)], size=size, seed=draw.randrange(2**31))[0] for name, g, n in drawn]
 
 
 def run_alone(engine: Engine, model: str, wanted: Sequence[ImageRequest]) -> list[torch.Tensor]:
@@ -257,17 +308,39 @@ def measure(
 
 
 def matrix(size: int, steps: Sequence[int] = STEPS) -> dict[str, list[ImageRequest]]:
-    """Scheduler -> its requests; LCM's are the ones that are held end to end."""
+    """What is shown -> its requests; a consistency sampler's are the ones that are held end to end."""
     settings = list(itertools.product(GUIDANCE, steps))
-    cases = {name: requests(name, settings, size=size) for name in REFERENCE if name != "lcm"}
-    return {**cases, "lcm": requests("lcm", LCM_END_TO_END, size=size)}
+    cases = {
+        name: requests(name, CONSISTENCY_END_TO_END if name in CONSISTENCY else settings, size=size)
+        for name in REFERENCE
+    }
+    return {**cases, **guidance_options(size, steps)}
 
 
-def lcm_row(reference: Reference, size: int, steps: Sequence[int] = STEPS) -> Row:
-    """LCM at every guidance and step count, one step at a time."""
-    wanted = requests("lcm", itertools.product(GUIDANCE, steps), size=size)
+def small_matrix(size: int) -> dict[str, list[ImageRequest]]:
+    """Every row of the matrix in a few images: both sides of 15 steps, where DPM++ changes how it ends."""
+    plain = {name: [(1.0, 4), (5.0, 16)] for name in (*_SAMPLERS, *_SPACED)}
+    settings = plain | {name: [(1.0, 4), (2.0, 6)] for name in CONSISTENCY}
+    cases = {name: requests(name, settings.get(name, [(5.0, 6)]), size=size) for name in REFERENCE}
+    return {**cases, **guidance_options(size, [5])}
+
+
+def guidance_options(size: int, steps: Sequence[int]) -> dict[str, list[ImageRequest]]:
+    return {
+        name: [
+            request
+            for scheduler in ("dpmpp_2m", "euler", "heun", "pndm")
+            for request in requests(scheduler, [(5.0, steps_) for steps_ in steps], size=size, **options)
+        ]
+        for name, options in GUIDANCE_OPTIONS.items()
+    }
+
+
+def consistency_row(scheduler: str, reference: Reference, size: int, steps: Sequence[int] = STEPS) -> Row:
+    """A consistency sampler at every guidance and step count, one step at a time."""
+    wanted = requests(scheduler, itertools.product(GUIDANCE, steps), size=size)
     alone = [step_by_step(reference, [request])[0] for request in wanted]
-    return Row("lcm, step by step", len(wanted), max(alone), max(step_by_step(reference, wanted)))
+    return Row(f"{scheduler}, step by step", len(wanted), max(alone), max(step_by_step(reference, wanted)))
 
 
 def random_mix(
@@ -300,7 +373,7 @@ def main() -> None:
         engine.load("model")
         rows, _ = measure(engine, "model", reference, matrix(options.size, options.steps))
         mixes = random_mix(engine, "model", reference, random_requests(options.mixes, size=options.size, seed=2026))
-    rows.append(lcm_row(reference, options.size, options.steps))
+    rows.extend(consistency_row(name, reference, options.size, options.steps) for name in CONSISTENCY)
     options.out.write_text(_table(options.model.name, options.steps, rows, mixes), encoding="utf-8")
     print(options.out.read_text(encoding="utf-8"))
 
@@ -308,10 +381,10 @@ def main() -> None:
 def _table(model: str, steps: Sequence[int], rows: Sequence[Row], mixes: Sequence[tuple[float, float]]) -> str:
     return TABLE.format(
         model=model,
-        images=sum(row.images for row in rows[:-1]),
+        images=sum(row.images for row in rows[: -len(CONSISTENCY)]),
         guidance=", ".join(f"{scale:g}" for scale in GUIDANCE),
         steps=", ".join(map(str, steps)),
-        lcm=", ".join(f"{scale:g} x {steps}" for scale, steps in LCM_END_TO_END),
+        consistency=", ".join(f"{scale:g} x {steps}" for scale, steps in CONSISTENCY_END_TO_END),
         crowd=CROWD,
         bound=BOUND,
         rows="\n".join(f"| {row.what} | {row.images} | {row.alone:.1e} | {row.crowd:.1e} |" for row in rows),

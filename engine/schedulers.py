@@ -1,4 +1,4 @@
-"""Public scheduler names -> diffusers' classes.
+"""Samplers -> diffusers' classes, and a fresh scheduler for each sample.
 
 A scheduler is built from the model's own scheduler config, so that betas, prediction type and timestep spacing follow
 the model; the table only fixes what the name promises. The torch-free half (titles, limits) is darkroom/schedulers.py.
@@ -16,34 +16,46 @@ import diffusers
 import torch
 
 from darkroom.errors import FieldProblem, InvalidParams
-from darkroom.schedulers import SCHEDULERS
+from darkroom.schedulers import DISTILLATION_LIMIT, SCHEDULERS, SPACINGS
 
 
 @dataclass(frozen=True)
 class SchedulerClass:
-    """A diffusers class and the settings that the public name stands for."""
+    """A diffusers class and the settings that a sampler's name stands for."""
 
     name: str  # of the class in diffusers
     overrides: Mapping[str, Any] = field(default_factory=dict)
+    eta: float = 0.0  # share of fresh noise, where `step` takes it
 
 
 # DDIM and DDPM clip the predicted image to [-1, 1] unless the config says otherwise. That suits pixels; latents are
 # wider, and StableDiffusionPipeline switches it off for its own scheduler in the same way.
 _LATENT = MappingProxyType({"clip_sample": False})
-_DPMPP_2M = MappingProxyType({"algorithm_type": "dpmsolver++", "solver_order": 2, "use_karras_sigmas": False})
+_DISTILLED = MappingProxyType({**_LATENT, "original_inference_steps": DISTILLATION_LIMIT})
+_SDE = MappingProxyType({"algorithm_type": "sde-dpmsolver++", "solver_order": 2})
+
+_SPACING_FLAGS = MappingProxyType({spacing: f"use_{spacing}_sigmas" for spacing in SPACINGS})
 
 SCHEDULER_CLASSES: Mapping[str, SchedulerClass] = MappingProxyType(
     {
         "ddim": SchedulerClass("DDIMScheduler", _LATENT),
         "ddpm": SchedulerClass("DDPMScheduler", _LATENT),
-        "euler": SchedulerClass("EulerDiscreteScheduler", {"use_karras_sigmas": False}),
+        "euler": SchedulerClass("EulerDiscreteScheduler"),
         "euler_a": SchedulerClass("EulerAncestralDiscreteScheduler"),
+        "heun": SchedulerClass("HeunDiscreteScheduler", _LATENT),
+        "lms": SchedulerClass("LMSDiscreteScheduler"),
         # Runge-Kutta warm-up needs 9 more model calls and is off in every Stable Diffusion release.
         "pndm": SchedulerClass("PNDMScheduler", {"skip_prk_steps": True}),
-        "dpmpp_2m": SchedulerClass("DPMSolverMultistepScheduler", _DPMPP_2M),
-        "dpmpp_2m_karras": SchedulerClass("DPMSolverMultistepScheduler", {**_DPMPP_2M, "use_karras_sigmas": True}),
-        "unipc": SchedulerClass("UniPCMultistepScheduler", {"use_karras_sigmas": False}),
-        "lcm": SchedulerClass("LCMScheduler", {**_LATENT, "original_inference_steps": SCHEDULERS["lcm"].max_steps}),
+        "dpmpp_2m": SchedulerClass("DPMSolverMultistepScheduler", {"algorithm_type": "dpmsolver++", "solver_order": 2}),
+        "dpmpp_2m_sde": SchedulerClass("DPMSolverMultistepScheduler", _SDE),
+        # Not DPMSolverSDEScheduler: its noise comes from a tree of its own that no generator can be handed to.
+        "dpmpp_sde": SchedulerClass("DPMSolverSinglestepScheduler", _SDE),
+        "deis": SchedulerClass(
+            "DEISMultistepScheduler", {"algorithm_type": "deis", "solver_type": "logrho", "solver_order": 2}
+        ),
+        "unipc": SchedulerClass("UniPCMultistepScheduler", {"solver_type": "bh2"}),
+        "lcm": SchedulerClass("LCMScheduler", _DISTILLED),
+        "tcd": SchedulerClass("TCDScheduler", _DISTILLED, eta=0.3),  # as its paper advises
     }
 )
 
@@ -69,13 +81,18 @@ def make_scheduler(name: str, config: Mapping[str, Any], *, num_inference_steps:
     Args:
         config: the scheduler config of the model's pipeline.
     """
-    entry = SCHEDULER_CLASSES[name]
+    info = SCHEDULERS[name]
+    entry = SCHEDULER_CLASSES[info.base]
     scheduler_class = getattr(diffusers, entry.name)
     known = inspect.signature(scheduler_class).parameters
     # The config is another class's; keys that this one has no use for would be warned of, sample by sample. Keys with
     # an underscore are diffusers' own notes, such as which values were nobody's choice.
     shared = {key: value for key, value in config.items() if key in known or key.startswith("_")}
-    scheduler = scheduler_class.from_config(shared, **entry.overrides)
+    plain = {flag: False for flag in _SPACING_FLAGS.values() if flag in known}
+    scheduler = scheduler_class.from_config(shared, **{**plain, **entry.overrides})
+    if info.spacing is not None:
+        # After it was made: making one with all 1,000 training steps spaced takes up to 50 ms, and is thrown away.
+        scheduler.register_to_config(**{_SPACING_FLAGS[info.spacing]: True})
     # On the CPU: the per-step arithmetic is on single numbers, and reading them from a GPU would stall it each step.
     scheduler.set_timesteps(num_inference_steps, device="cpu")
     _drop_step_below_zero(scheduler)
@@ -90,15 +107,18 @@ def _drop_step_below_zero(scheduler: Any) -> None:
     It counts down from 1000 in floats and at times ends a hair above zero. Indexed with -1, the noise schedule then
     gives its noisiest entry for the last step, which ruins the image. This is the one departure from the reference.
     """
-    if scheduler.timesteps[-1] >= 0:
+    calls = int((scheduler.timesteps < 0).sum())  # two where the model is called twice a step
+    if calls == 0:
         return
-    scheduler.timesteps = scheduler.timesteps[:-1]
+    scheduler.timesteps = scheduler.timesteps[:-calls]
     if hasattr(scheduler, "sigmas"):
-        scheduler.sigmas = torch.cat([scheduler.sigmas[:-2], scheduler.sigmas[-1:]])  # the last one is the end, zero
+        scheduler.sigmas = torch.cat(
+            [scheduler.sigmas[: -1 - calls], scheduler.sigmas[-1:]]
+        )  # the last is the end, zero
 
 
-def step_kwargs(scheduler: Any, generator: torch.Generator) -> dict[str, Any]:
-    """What the reference pipeline hands to this scheduler's `step` besides tensors: its generator, and eta 0."""
+def step_kwargs(name: str, scheduler: Any, generator: torch.Generator) -> dict[str, Any]:
+    """What the reference pipeline hands to this scheduler's `step` besides tensors."""
     accepted = inspect.signature(scheduler.step).parameters
-    offered = {"eta": 0.0, "generator": generator}
+    offered = {"eta": SCHEDULER_CLASSES[SCHEDULERS[name].base].eta, "generator": generator}
     return {name: value for name, value in offered.items() if name in accepted}

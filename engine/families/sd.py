@@ -84,7 +84,7 @@ class StableDiffusion:
             rows=len(prompts),
             scheduler=scheduler,
             timesteps=beginning.timesteps,
-            step_kwargs=step_kwargs(scheduler, generator),
+            step_kwargs=step_kwargs(request.scheduler, scheduler, generator),
             guidance=request.guidance,
             num_inference_steps=beginning.num_inference_steps,
             image=beginning.image,

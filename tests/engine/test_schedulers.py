@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from darkroom.errors import InvalidParams
-from darkroom.schedulers import SCHEDULERS
+from darkroom.schedulers import SCHEDULERS, SPACINGS
 from engine.schedulers import SCHEDULER_CLASSES, check_steps, make_scheduler, step_kwargs
 
 CONFIG = diffusers.DPMSolverMultistepScheduler(
@@ -18,7 +18,7 @@ CONFIG = diffusers.DPMSolverMultistepScheduler(
 
 
 def test_both_tables_hold_the_same_names() -> None:
-    assert set(SCHEDULER_CLASSES) == set(SCHEDULERS)
+    assert set(SCHEDULER_CLASSES) == {info.base for info in SCHEDULERS.values()}
 
 
 @pytest.mark.parametrize("spacing", ["linspace", "leading", "trailing"])
@@ -27,20 +27,25 @@ def test_every_number_of_steps_within_the_limits_runs_to_finite_latents(name: st
     info = SCHEDULERS[name]
     for steps in (info.min_steps, info.min_steps + 1, 3):
         scheduler = make_scheduler(name, {**CONFIG, "timestep_spacing": spacing}, num_inference_steps=steps)
-        latents = run(scheduler)
+        latents = run(name, scheduler)
         assert torch.isfinite(latents).all()
     most = make_scheduler(name, {**CONFIG, "timestep_spacing": spacing}, num_inference_steps=info.max_steps)
-    assert len(most.timesteps) - info.max_steps in (0, 1)
-    assert most.timesteps[0] != most.timesteps[1]
+    assert len(most.timesteps) == calls(name, info.max_steps)
+    assert most.timesteps[0] != most.timesteps[-1]
 
 
-def run(scheduler: Any) -> torch.Tensor:
+def calls(name: str, steps: int) -> int:
+    """How often a scheduler calls the model in so many steps."""
+    return {"heun": 2 * steps - 1, "pndm": steps + 1}.get(SCHEDULERS[name].base, steps)
+
+
+def run(name: str, scheduler: Any) -> torch.Tensor:
     generator = torch.Generator().manual_seed(0)
     latents = torch.randn(1, 4, 8, 8, generator=generator) * scheduler.init_noise_sigma
     for timestep in scheduler.timesteps:
         model_input = scheduler.scale_model_input(latents, timestep)
         latents = scheduler.step(
-            model_input / 2, timestep, latents, **step_kwargs(scheduler, generator), return_dict=False
+            model_input / 2, timestep, latents, **step_kwargs(name, scheduler, generator), return_dict=False
         )[0]
     return latents
 
@@ -52,8 +57,8 @@ def test_trailing_timesteps_never_go_below_zero(name: str, steps: int) -> None:
     neighbour = make_scheduler(name, {**CONFIG, "timestep_spacing": "trailing"}, num_inference_steps=steps - 1)
 
     assert scheduler.timesteps.min() >= 0
-    assert len(scheduler.timesteps) == steps + (name == "pndm")
-    assert float(run(scheduler).norm()) == pytest.approx(float(run(neighbour).norm()), rel=0.2)
+    assert len(scheduler.timesteps) == calls(name, steps)
+    assert float(run(name, scheduler).norm()) == pytest.approx(float(run(name, neighbour).norm()), rel=0.2)
 
 
 @pytest.mark.parametrize("name", SCHEDULERS)
@@ -71,12 +76,15 @@ def test_no_scheduler_clips_latents_to_the_range_of_pixels(name: str) -> None:
     assert not scheduler.config.get("clip_sample", False)
 
 
-def test_karras_is_karras_and_plain_is_plain_whatever_the_model_was_saved_with() -> None:
-    config = {**CONFIG, "use_karras_sigmas": True}
+@pytest.mark.parametrize("saved", [*SPACINGS, None])
+@pytest.mark.parametrize("name", [name for name, info in SCHEDULERS.items() if info.spaced])
+def test_sigmas_are_spaced_as_the_name_says_whatever_the_model_was_saved_with(name: str, saved: str | None) -> None:
+    config = {**CONFIG, **({f"use_{saved}_sigmas": True} if saved else {})}
 
-    assert not make_scheduler("dpmpp_2m", config, num_inference_steps=5).config.use_karras_sigmas
-    assert not make_scheduler("euler", config, num_inference_steps=5).config.use_karras_sigmas
-    assert make_scheduler("dpmpp_2m_karras", CONFIG, num_inference_steps=5).config.use_karras_sigmas
+    scheduler = make_scheduler(name, config, num_inference_steps=5)
+
+    chosen = [spacing for spacing in SPACINGS if scheduler.config[f"use_{spacing}_sigmas"]]
+    assert chosen == [SCHEDULERS[name].spacing] * (SCHEDULERS[name].spacing is not None)
 
 
 def test_samples_never_share_a_scheduler() -> None:
@@ -97,7 +105,8 @@ def test_numbers_of_each_step_stay_on_the_cpu(name: str) -> None:
 def test_only_schedulers_that_draw_noise_get_the_generator() -> None:
     generator = torch.Generator()
     given = {
-        name: set(step_kwargs(make_scheduler(name, CONFIG, num_inference_steps=5), generator)) for name in SCHEDULERS
+        name: set(step_kwargs(name, make_scheduler(name, CONFIG, num_inference_steps=5), generator))
+        for name in SCHEDULERS
     }
 
     assert given["ddim"] == {"eta", "generator"}
