@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from darkroom.job_store import Claim, JobStore, Lease
 from darkroom.logs import get_logger
 from darkroom.metrics import Metrics
+from worker.periodic import Periodic
 
 log = get_logger(__name__)
 
@@ -28,26 +29,16 @@ class Watch:
     lease: Lease = Lease.KEPT
 
 
-class Heartbeat:
-    """The leases of one process."""
+class Heartbeat(Periodic):
+    """The leases of one process. It is stopped only where no job is left."""
 
     def __init__(self, store: JobStore, *, seconds: float, metrics: Metrics) -> None:
+        super().__init__("heartbeat", seconds=seconds)
         self._store = store
         self._seconds = seconds
         self._metrics = metrics
         self._lock = threading.Lock()
         self._watches: dict[str, Watch] = {}  # by job id
-        self._stopped = threading.Event()
-        self._thread = threading.Thread(target=self._run, name="heartbeat", daemon=True)
-
-    def start(self) -> None:
-        self._thread.start()
-
-    def stop(self) -> None:
-        """End the thread; only for a process that has no job left."""
-        self._stopped.set()
-        if self._thread.is_alive():
-            self._thread.join()
 
     @contextmanager
     def watch(self, claim: Claim) -> Iterator[Watch]:
@@ -73,10 +64,8 @@ class Heartbeat:
             if lease is not Lease.KEPT:
                 watches[job_id].lease = lease
 
-    def _run(self) -> None:
-        pause = self._seconds
-        while not self._stopped.wait(pause):
-            pause = self._seconds if self._try_to_beat() else min(RETRY_SECONDS, self._seconds)
+    def round(self) -> float:
+        return self._seconds if self._try_to_beat() else min(RETRY_SECONDS, self._seconds)
 
     def _try_to_beat(self) -> bool:
         try:

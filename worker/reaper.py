@@ -5,7 +5,6 @@ Any number of reapers may run at once; each worker process has one. What is due,
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Sequence
 from dataclasses import asdict
 
@@ -16,11 +15,12 @@ from darkroom.metrics import Metrics
 from darkroom.object_store import ObjectStore
 from darkroom.tickets import TicketOffice
 from worker.images import job_places
+from worker.periodic import Periodic
 
 log = get_logger(__name__)
 
 
-class Reaper:
+class Reaper(Periodic):
     """One reaping thread."""
 
     def __init__(
@@ -34,22 +34,13 @@ class Reaper:
         metrics: Metrics,
     ) -> None:
         """`tiers` are those whose tickets it tops up; jobs are taken back in all of them."""
+        super().__init__("reaper", seconds=seconds)
         self._store = store
         self._office = office
         self._objects = objects
         self._tiers = tuple(tiers)
         self._seconds = seconds
         self._metrics = metrics
-        self._stopped = threading.Event()
-        self._thread = threading.Thread(target=self._run, name="reaper", daemon=True)
-
-    def start(self) -> None:
-        self._thread.start()
-
-    def stop(self) -> None:
-        self._stopped.set()
-        if self._thread.is_alive():
-            self._thread.join()
 
     def reap(self) -> None:
         """Take back, expire, make ready and forget what is due."""
@@ -69,10 +60,10 @@ class Reaper:
         for place in job_places(prefix.split("/")[1]):
             self._objects.delete_prefix(place)
 
-    def _run(self) -> None:
-        while not self._stopped.wait(self._seconds):
-            for step in (self.reap, self.top_up):  # one may fail while the other is needed
-                try:
-                    step()
-                except Exception as error:  # noqa: BLE001 - whatever happens, the next round must come
-                    log.warning("reaper_failed", step=step.__name__, error=type(error).__name__)
+    def round(self) -> float:
+        for step in (self.reap, self.top_up):  # one may fail while the other is needed
+            try:
+                step()
+            except Exception as error:  # noqa: BLE001 - whatever happens, the next round must come
+                log.warning("reaper_failed", step=step.__name__, error=type(error).__name__)
+        return self._seconds

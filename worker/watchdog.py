@@ -6,18 +6,18 @@ process leaves with its reason on record.
 
 from __future__ import annotations
 
-import threading
 import time
 from collections.abc import Callable
 
 from engine import Engine
+from worker.periodic import Periodic
 
 PAUSE_SECONDS = 2.0
 # One forward of a large model on a CPU can take minutes; loading a model is not a step and does not count.
 STANDSTILL_SECONDS = 600.0
 
 
-class Watchdog:
+class Watchdog(Periodic):
     """Watches one engine."""
 
     def __init__(
@@ -29,20 +29,11 @@ class Watchdog:
         pause_seconds: float = PAUSE_SECONDS,
     ) -> None:
         """`end` is called once, with the reason."""
+        super().__init__("watchdog", seconds=pause_seconds)
         self._engine = engine
         self._end = end
         self._standstill_seconds = standstill_seconds
         self._pause_seconds = pause_seconds
-        self._stopped = threading.Event()
-        self._thread = threading.Thread(target=self._run, name="watchdog", daemon=True)
-
-    def start(self) -> None:
-        self._thread.start()
-
-    def stop(self) -> None:
-        self._stopped.set()
-        if self._thread.is_alive():
-            self._thread.join()
 
     def finding(self) -> str | None:
         """What is wrong with the engine, or None."""
@@ -53,8 +44,8 @@ class Watchdog:
             return f"the engine has made no step for {still:.0f} s although work is due"
         return None
 
-    def _run(self) -> None:
-        while not self._stopped.wait(self._pause_seconds):
-            if reason := self.finding():
-                self._end(reason)
-                return
+    def round(self) -> float | None:
+        if reason := self.finding():
+            self._end(reason)
+            return None
+        return self._pause_seconds
