@@ -41,7 +41,11 @@ class LocalObjectStore:
         with _disk_errors():
             try:
                 return path.read_bytes()
-            except (FileNotFoundError, NotADirectoryError, IsADirectoryError) as error:
+            except (FileNotFoundError, IsADirectoryError) as error:
+                raise ObjectNotFound from error
+            except NotADirectoryError as error:
+                if not self._folder.is_dir():  # the store's own path runs through a file, or is one
+                    raise
                 raise ObjectNotFound from error
 
     def url(self, key: str, *, expires_in: int, filename: str) -> str:  # noqa: ARG002 -- the API names the download

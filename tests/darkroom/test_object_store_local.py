@@ -82,13 +82,26 @@ def test_failed_write_leaves_the_old_file_and_no_other(
     assert [path.name for path in (tmp_path / "outputs/j/1").iterdir()] == ["0.png"]
 
 
-def test_folder_that_is_a_file_is_unavailable(tmp_path: Path) -> None:
+@pytest.mark.parametrize("folder", ["file", "file/folder", "file/deep/folder"])
+def test_folder_whose_path_runs_through_a_file_is_unavailable(tmp_path: Path, folder: str) -> None:
     (tmp_path / "file").write_bytes(b"")
+    store = _store(tmp_path / folder)
 
     with pytest.raises(ObjectStoreUnavailable):
-        _store(tmp_path / "file").check()
+        store.check()
     with pytest.raises(ObjectStoreUnavailable):
-        _store(tmp_path / "file").put(KEY, b"x", "image/png")
+        store.put(KEY, b"x", "image/png")
+    with pytest.raises(ObjectStoreUnavailable):
+        store.get(KEY)
+    with pytest.raises(ObjectStoreUnavailable):
+        store.delete_prefix("outputs/j/")
+
+
+def test_key_that_runs_through_a_stored_file_is_not_found(store: LocalObjectStore) -> None:
+    store.put(KEY, b"x", "image/png")
+
+    with pytest.raises(ObjectNotFound):
+        store.get(f"{KEY}/more.png")
 
 
 def test_check_leaves_nothing_that_could_be_fetched(store: LocalObjectStore, tmp_path: Path) -> None:
