@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,8 @@ import torch
 from diffusers import DiffusionPipeline
 from safetensors import safe_open
 
+from engine.lora.file import AdapterFile, read_adapter
+from engine.lora.targets import Targets
 from tests.training.lora.tiny import SIZE, make_settings, make_trainer
 from training.lora.export import Card, TrainedLora, export
 from training.lora.settings import LoraSettings
@@ -89,3 +92,24 @@ def test_the_same_training_writes_the_same_bytes(model: Path, pictures: Path, tm
     second = _export(model, pictures, tmp_path / "b", make_settings(steps=2))
 
     assert all(first[form].read_bytes() == second[form].read_bytes() for form in first)
+
+
+@pytest.mark.parametrize("text", [False, True])
+def test_the_engine_reads_both_formats_alike(text: bool, model: Path, pictures: Path, tmp_path: Path) -> None:
+    files = _export(model, pictures, tmp_path, make_settings(alpha=2.0, train_text=text))
+    pipeline = DiffusionPipeline.from_pretrained(model)
+    targets = Targets({"unet": pipeline.unet, "text_encoder": pipeline.text_encoder})
+
+    ours, kohya = (
+        read_adapter(
+            AdapterFile("walls", "tiny", file, hashlib.sha256(file.read_bytes()).hexdigest()),
+            targets,
+            torch.device("cpu"),
+        )
+        for file in (files["diffusers"], files["kohya"])
+    )
+
+    assert ours.parts == kohya.parts == ({"unet", "text_encoder"} if text else {"unet"})
+    assert ours.deltas.keys() == kohya.deltas.keys()
+    assert all(torch.equal(delta.up, kohya.deltas[place].up) for place, delta in ours.deltas.items())
+    assert {delta.factor for delta in (*ours.deltas.values(), *kohya.deltas.values())} == {0.5}
