@@ -63,13 +63,14 @@ def image_file(claim: Claim, index: int, image: GeneratedImage, *, decision: Dec
     """Encode one image with its recipe inside; a held one gets a key that only reviewers reach."""
     params = claim.job.params
     data = encode_image(image.pixels, output_format=params.output_format, recipe=_recipe(params, index))
+    height, width = image.pixels.shape[:2]  # not always the recipe's: a padded mask's part is put back into its image
     key = output_key(claim.job.id, claim.attempt, index, ending=params.output_format)
     record = ImageRecord(
         index=index,
         key=_held(key) if decision is Decision.REVIEW else key,
         seed=params.seed + index,
-        width=params.width,
-        height=params.height,
+        width=width,
+        height=height,
         content_type=CONTENT_TYPES[params.output_format],
         bytes=len(data),
         sha256=hashlib.sha256(data).hexdigest(),

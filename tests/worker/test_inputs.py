@@ -15,7 +15,8 @@ from darkroom.object_store import LocalObjectStore, input_key
 from darkroom.params import AdapterUse, StoredImage
 from safety.provenance.recipe import parse_recipe
 from tests.darkroom.factories import make_params
-from tests.worker.workshop import Workshop
+from tests.fixtures.processes import eventually
+from tests.worker.workshop import LONG, Running, Workshop
 from worker.images import image_request, job_places, prefixes
 from worker.inputs import JobInputs, load_inputs
 
@@ -105,6 +106,37 @@ def test_the_file_says_what_it_was_made_of(shop: Workshop) -> None:
     with Image.open(io.BytesIO(shop.objects.get(done.images[0].key))) as image:
         recipe = parse_recipe(image.info["parameters"])
     assert (recipe.init_image, recipe.strength, recipe.guidance_rescale) == (init.sha256, 0.5, 0.25)
+
+
+def test_from_an_image_only_its_share_of_the_steps_is_run(shop: Workshop) -> None:
+    init = put(shop.objects, "inputs/job/init.png", np.full((64, 64, 3), 90, np.uint8))
+    job = shop.submit(init_image=init, strength=0.5, num_inference_steps=LONG)
+    run = Running(shop.runner(), shop.claim())
+
+    eventually(lambda: shop.get(job).progress.step > 0)
+    shop.drain.begin()
+    run.result()
+
+    assert shop.get(job).progress.steps == int(0.5 * LONG)
+
+
+def test_a_part_painted_apart_is_put_back_into_its_image(shop: Workshop) -> None:
+    start, mask = np.full((80, 96, 3), 90, np.uint8), np.zeros((80, 96), np.uint8)
+    mask[8:40, 8:40] = 255
+    job = shop.submit(
+        init_image=put(shop.objects, "inputs/job/init.png", start),
+        mask_image=put(shop.objects, "inputs/job/mask.png", mask),
+        mask_padding=8,
+    )
+
+    shop.run()
+
+    image = shop.get(job).images[0]
+    with Image.open(io.BytesIO(shop.objects.get(image.key))) as out:
+        pixels = np.asarray(out)
+    assert (image.width, image.height) == (96, 80)
+    np.testing.assert_array_equal(pixels[60:], start[60:])
+    assert (pixels[10:38, 10:38] != 90).any()
 
 
 def test_inputs_go_with_the_record_and_not_with_an_attempt(shop: Workshop) -> None:
