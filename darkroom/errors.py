@@ -203,10 +203,22 @@ class ModelUnavailable(DarkroomError):
     code = "model_unavailable"
 
 
-class AdapterInvalid(DarkroomError):
+class WeightsInvalid(DarkroomError):
+    """A file of weights can't be used."""
+
+    code = "weights_invalid"
+
+
+class AdapterInvalid(WeightsInvalid):
     """The adapter's file can't be used."""
 
     code = "adapter_invalid"
+
+
+class EmbeddingInvalid(WeightsInvalid):
+    """The file of an embedding that a prompt uses can't be used."""
+
+    code = "embedding_invalid"
 
 
 class GenerationCancelled(DarkroomError):

@@ -17,7 +17,7 @@ from typing import Any
 import torch
 
 from darkroom.errors import AdapterInvalid, AdapterMismatch
-from engine.lora.header import Header, TensorEntry
+from darkroom.safetensors_header import Header, TensorEntry
 from engine.lora.targets import Layer, Place, Targets
 
 MAX_RANK = 256

@@ -15,8 +15,8 @@ from diffusers.utils import (
 )
 from transformers import CLIPTextConfig, CLIPTextModel, CLIPTextModelWithProjection
 
+from darkroom.safetensors_header import Header, TensorEntry
 from engine.lora.formats import match
-from engine.lora.header import Header, TensorEntry
 from engine.lora.targets import Place, Targets
 from tests.engine.lora.files import in_kohya_names, in_peft_names, random_lora
 

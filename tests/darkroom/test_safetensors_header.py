@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
-from darkroom.errors import AdapterInvalid
-from engine.lora.header import MAX_HEADER_BYTES, MAX_TENSORS, read_header
+from darkroom.errors import WeightsInvalid
+from darkroom.safetensors_header import MAX_HEADER_BYTES, MAX_TENSORS, read_header
 
 
 def entry(**changes: Any) -> dict[str, Any]:
@@ -105,7 +105,7 @@ def test_a_sound_header_tells_its_tensors_in_the_order_of_their_bytes() -> None:
     ],
 )
 def test_a_hostile_header_is_refused(header: Any, reason: str) -> None:
-    with pytest.raises(AdapterInvalid, match=reason):
+    with pytest.raises(WeightsInvalid, match=reason):
         read(header)
 
 
@@ -115,16 +115,16 @@ def test_a_hostile_header_is_refused(header: Any, reason: str) -> None:
     ids=["zero", "one", "beyond the file", "beyond the limit", "half of all", "all bits"],
 )
 def test_a_header_length_that_cannot_be_is_refused_without_reading_on(length: int) -> None:
-    with pytest.raises(AdapterInvalid, match="must be 2 to"):
+    with pytest.raises(WeightsInvalid, match="must be 2 to"):
         read({"a": entry()}, length=length)
 
 
 @pytest.mark.parametrize("whole", [b"", b"\x02", b"\x08\x00\x00\x00\x00\x00\x00\x00"])
 def test_a_file_that_ends_before_its_header_is_refused(whole: bytes) -> None:
-    with pytest.raises(AdapterInvalid):
+    with pytest.raises(WeightsInvalid):
         read_header(io.BytesIO(whole), file_bytes=len(whole))
 
 
 def test_a_file_that_shrinks_while_it_is_read_is_refused() -> None:
-    with pytest.raises(AdapterInvalid, match="ends within its header"):
+    with pytest.raises(WeightsInvalid, match="ends within its header"):
         read_header(io.BytesIO((100).to_bytes(8, "little") + b"{"), file_bytes=1000)

@@ -2,7 +2,7 @@
 
 The format is eight bytes of length, that many bytes of JSON, then the tensors' bytes without gaps. Everything that a
 reader later relies on is checked here against limits and against the file's true size, before one tensor byte is read:
-a file that passes can't make anybody read out of range or allocate more than it holds. Knows nothing of LoRA.
+a file that passes can't make anybody read out of range or allocate more than it holds. Knows nothing of LoRA or torch.
 """
 
 from __future__ import annotations
@@ -15,20 +15,20 @@ from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Any, BinaryIO, NoReturn
 
-from darkroom.errors import AdapterInvalid
+from darkroom.errors import WeightsInvalid
 
 MAX_HEADER_BYTES = 1 << 20
 MAX_TENSORS = 4096
 MAX_DIMENSIONS = 4
 MAX_NAME_LENGTH = 256
 
-# Bytes an element, of the types that LoRA files use: their weights, and an alpha that some tools write as an integer.
+# Bytes an element, of the types that adapters' files use: weights, and an alpha that some tools write as an integer.
 DTYPE_BYTES: Mapping[str, int] = MappingProxyType({"F32": 4, "F16": 2, "BF16": 2, "I64": 8})
 
 _LENGTH_BYTES = 8
 _METADATA = "__metadata__"
 _ENTRY_KEYS = frozenset({"dtype", "shape", "data_offsets"})
-_NAME = re.compile(rf"[A-Za-z0-9_.\-]{{1,{MAX_NAME_LENGTH}}}")  # such a name may stand in messages and logs
+_NAME = re.compile(rf"[A-Za-z0-9_.<>*\-]{{1,{MAX_NAME_LENGTH}}}")  # such a name may stand in messages and logs
 
 
 @dataclass(frozen=True)
@@ -55,7 +55,7 @@ def read_header(stream: BinaryIO, *, file_bytes: int) -> Header:
     """Read and check the header; the stream then stands at the first tensor byte.
 
     Raises:
-        AdapterInvalid: naming the first thing that is wrong.
+        WeightsInvalid: naming the first thing that is wrong.
     """
     prefix = stream.read(_LENGTH_BYTES)
     length = int.from_bytes(prefix, "little")
@@ -78,7 +78,7 @@ def _parse(text: bytes) -> dict[str, Any]:
     try:
         document = json.loads(text.decode("utf-8"), object_pairs_hook=_without_duplicates, parse_constant=_no_constant)
     except (ValueError, RecursionError) as error:  # ValueError: bad UTF-8, bad JSON, integers of absurd length
-        raise AdapterInvalid("its file is not valid: the header is not a JSON object") from error
+        raise WeightsInvalid("its file is not valid: the header is not a JSON object") from error
     if not isinstance(document, dict):
         _refuse("the header is not a JSON object")
     return document
@@ -103,7 +103,7 @@ def _metadata(value: Any) -> Mapping[str, str]:
 
 def _entry(name: str, value: Any) -> TensorEntry:
     if not _NAME.fullmatch(name):
-        _refuse(f"a tensor's name must be 1 to {MAX_NAME_LENGTH} letters, digits, dots, dashes and underscores")
+        _refuse(f"a tensor's name must be 1 to {MAX_NAME_LENGTH} letters, digits and characters of _.-<>*")
     if not isinstance(value, dict) or set(value) != _ENTRY_KEYS:
         _refuse(f"{name} must have dtype, shape and data_offsets, and nothing else")
     dtype, shape, offsets = value["dtype"], value["shape"], value["data_offsets"]
@@ -135,4 +135,4 @@ def _check_ranges(entries: list[TensorEntry], *, data_bytes: int) -> None:
 
 
 def _refuse(reason: str) -> NoReturn:
-    raise AdapterInvalid(f"its file is not valid: {reason}")
+    raise WeightsInvalid(f"its file is not valid: {reason}")
