@@ -47,6 +47,8 @@ class Denoising:
     image: ImageConditioning | None = None
     term: GuidanceTerm | None = None  # its row comes last
     calls: int = 0
+    _scaled: torch.Tensor | None = None  # the latents as the last model call saw them
+    _seen: tuple[torch.Tensor, torch.Tensor] | None = None  # its timestep and what it predicted
 
     @property
     def timestep(self) -> torch.Tensor:
@@ -63,13 +65,14 @@ class Denoising:
 
     def model_input(self) -> torch.Tensor:
         """This sample's rows of the next forward."""
-        scaled = self.scheduler.scale_model_input(self.latents, self.timestep)
-        rows: torch.Tensor = scaled.expand(self.rows, -1, -1, -1)  # (rows, channels, h/8, w/8)
+        self._scaled = self.scheduler.scale_model_input(self.latents, self.timestep)
+        rows: torch.Tensor = self._scaled.expand(self.rows, -1, -1, -1)  # (rows, channels, h/8, w/8)
         return rows if self.image is None else self.image.extend(rows)
 
     def advance(self, prediction: torch.Tensor) -> None:
         """Take one scheduler step with the model's prediction for this sample's rows."""
         guided = guide(prediction, self.guidance, term=self.term)
+        self._seen = (self.timestep, guided)
         stepped = self.scheduler.step(guided, self.timestep, self.latents, **self.step_kwargs, return_dict=False)
         self.latents = stepped[0]
         self.calls += 1
@@ -77,6 +80,18 @@ class Denoising:
             self.latents = self.image.after_step(self.latents, None if self.done else self.timestep)
         if self.rows > UNGUIDED_ROWS and self.steps_done >= self.guidance.guided_steps(self.num_inference_steps):
             self._go_on_unguided()
+
+    def foreseen(self) -> torch.Tensor:
+        """The latents without noise that the last prediction points at: what the image is about to become."""
+        assert self._seen is not None, "nothing was predicted yet"
+        assert self._scaled is not None, "nothing was predicted yet"
+        timestep, prediction = self._seen
+        # Whatever the sampler's own scale, the model sees noise and image mixed as in training.
+        kept = self.scheduler.alphas_cumprod[int(timestep.round())]
+        image_share, noise_share = float(kept.sqrt()), float((1 - kept).sqrt())
+        if self.scheduler.config.prediction_type == "v_prediction":
+            return image_share * self._scaled - noise_share * prediction
+        return (self._scaled - noise_share * prediction) / image_share
 
     def _go_on_unguided(self) -> None:
         self.rows = UNGUIDED_ROWS

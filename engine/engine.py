@@ -20,6 +20,7 @@ import torch
 from darkroom.errors import DeadlineExceeded, EngineStopped, Fatal, GenerationCancelled
 from darkroom.logs import get_logger
 from engine.batch import predict
+from engine.decode import Turn, go_on
 from engine.device import choose_device
 from engine.failures import again, as_failure, frames, raise_if_fatal
 from engine.families.family import Family
@@ -69,6 +70,7 @@ class Engine:
         self._groups = Groups(max_rows)
         self._denoised: deque[Sample] = deque()
         self._steps = 0
+        self._step_seconds = 0.0  # of the last one
         self._last_step_at = time.monotonic()
         self._thread = threading.Thread(target=self._run, name="engine", daemon=True)
 
@@ -184,7 +186,7 @@ class Engine:
         if group := self._groups.next():
             self._step(group)
         if self._denoised:
-            self._decode(self._denoised[0])
+            self._decode(self._denoised[0], Turn.beside(self._step_seconds) if group else Turn())
 
     def _drop(self) -> None:
         """Retire the cancelled and the overdue, wherever they are."""
@@ -199,6 +201,8 @@ class Engine:
 
     def _admit(self) -> None:
         """Give rows to those who wait; first come, first served within a group."""
+        if len(self._denoised) >= self._groups.max_rows:
+            return  # the VAE is behind; who joins now would only wait for it later
         full: set[GroupKey] = set()
         for sample in tuple(self._waiting):
             family = self._alone(sample, partial(self._loader.ready, sample.model))
@@ -247,31 +251,41 @@ class Engine:
         self._groups.count()
         self._steps += 1
         self._last_step_at = time.monotonic()
-        self._observer.step(model, rows=rows, seconds=self._last_step_at - started, samples=len(group))
+        self._step_seconds = self._last_step_at - started
+        self._observer.step(model, rows=rows, seconds=self._step_seconds, samples=len(group))
 
     def _advance(self, sample: Sample, prediction: torch.Tensor) -> None:
-        tensors, total = sample.tensors, sample.tensors.num_inference_steps
+        tensors = sample.tensors
         steps_before = tensors.steps_done
         tensors.advance(prediction)
-        if sample.on_step is not None and tensors.steps_done > steps_before:
-            sample.on_step(tensors.steps_done, total)
+        if tensors.steps_done > steps_before:
+            self._tell(sample)
         if tensors.done:
             self._groups.remove(sample)
             sample.transition(SampleState.DENOISED)
             self._denoised.append(sample)
 
-    def _decode(self, sample: Sample) -> None:
+    def _tell(self, sample: Sample) -> None:
+        tensors = sample.tensors
+        if sample.on_step is not None:
+            sample.on_step(tensors.steps_done, tensors.num_inference_steps)
+        if sample.on_preview is not None and sample.preview_due(tensors.steps_done) and not tensors.done:
+            sample.on_preview(tensors.steps_done, self._family(sample.model).preview(tensors.foreseen()))
+
+    def _decode(self, sample: Sample, turn: Turn) -> None:
         latents = sample.tensors.latents
-        pixels = self._alone(sample, partial(self._decoded, sample))
+        pixels = self._alone(sample, partial(self._decoded, sample, turn))
         self._last_step_at = time.monotonic()
         if pixels is not None:
             image = sample.finished(pixels, latents=latents.cpu() if self._keep_latents else None)
             self._retire(sample, "succeeded")
             sample.future.set_result(image)
 
-    def _decoded(self, sample: Sample) -> np.ndarray:
-        pixels = self._family(sample.model).decode(sample.tensors.latents)
-        return pixels if sample.tensors.image is None else sample.tensors.image.finish(pixels)
+    def _decoded(self, sample: Sample, turn: Turn) -> np.ndarray | None:
+        if sample.decoding is None:
+            sample.decoding = self._family(sample.model).decode(sample.tensors.latents)
+        pixels, image = go_on(sample.decoding, turn), sample.tensors.image
+        return pixels if pixels is None or image is None else image.finish(pixels)
 
     def _family(self, model: str) -> Family:
         family = self._loader.ready(model)
@@ -310,7 +324,7 @@ class Engine:
         leave[sample.state](sample)
         sample.transition(SampleState.RETIRED)
         self._adapters.release(sample)
-        sample.denoising = None  # the caller may keep its handle for long, but not the tensors with it
+        sample.denoising = sample.decoding = None  # the caller may keep its handle for long, but not the tensors with it
         self._observer.retired(sample.model, outcome)
 
     def _close(self, reason: Fatal) -> None:

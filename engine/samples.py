@@ -16,6 +16,7 @@ from types import MappingProxyType
 import numpy as np
 import torch
 
+from engine.decode import Decoding
 from engine.denoising import Denoising
 from engine.guidance import Guidance
 
@@ -107,6 +108,7 @@ class Sample:
     group: GroupKey | None = None  # known once its model is loaded
     admitted_at: float = 0.0
     denoising: Denoising | None = None
+    decoding: Decoding | None = None
     forwards: int = 0
     rows_shared: int = 0  # summed over its forwards
 
@@ -127,6 +129,10 @@ class Sample:
     def transition(self, state: SampleState) -> None:
         assert state in TRANSITIONS[self.state], f"a {self.state.value} sample can't become {state.value}"
         self.state = state
+
+    def preview_due(self, steps_done: int) -> bool:
+        every = self.request.preview_every
+        return every > 0 and steps_done % every == 0
 
     def overdue(self, now: float) -> bool:
         return self.request.deadline is not None and now >= self.request.deadline

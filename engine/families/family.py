@@ -12,6 +12,7 @@ import numpy as np
 import torch
 
 from engine.batch import Rows
+from engine.decode import Decoding
 from engine.denoising import Denoising
 from engine.samples import ImageRequest
 from engine.text import Embedding
@@ -41,5 +42,8 @@ class Family(Protocol):
     def denoise(self, rows: Rows) -> torch.Tensor:
         """One forward: the prediction for each row (rows, channels, h/8, w/8)."""
 
-    def decode(self, latents: torch.Tensor) -> np.ndarray:
-        """One sample's latents (1, channels, h/8, w/8) as (h, w, 3) uint8."""
+    def preview(self, latents: torch.Tensor) -> np.ndarray:
+        """A small, rough picture of latents (1, channels, h/8, w/8): (h, w, 3) uint8."""
+
+    def decode(self, latents: torch.Tensor) -> Decoding:
+        """One sample's latents (1, channels, h/8, w/8) as (h, w, 3) uint8, in pieces."""

@@ -16,11 +16,12 @@ from diffusers.utils.torch_utils import randn_tensor
 
 from darkroom.errors import FieldProblem, InvalidParams
 from engine.batch import Rows
-from engine.decode import decode
+from engine.decode import Decoding, decode
 from engine.denoising import Denoising
 from engine.guidance import GUIDED_ROWS, UNGUIDED_ROWS
 from engine.image_inputs import Beginning, ImageInputs
 from engine.pipelines import PipelineSpec, read_pipeline
+from engine.previews import LatentPreview
 from engine.samples import ImageRequest
 from engine.schedulers import make_scheduler, step_kwargs
 from engine.text import Embedding, stack
@@ -39,6 +40,7 @@ class StableDiffusion:
             channels=pipeline.vae.config.latent_channels,
             in_channels=pipeline.unet.config.in_channels,
         )
+        self._preview = LatentPreview.fit(pipeline.vae, scale=pipeline.vae_scale_factor)
 
     @classmethod
     def load(cls, spec: PipelineSpec, device: torch.device, dtype: torch.dtype) -> Self:
@@ -96,7 +98,10 @@ class StableDiffusion:
         )[0]
         return prediction
 
-    def decode(self, latents: torch.Tensor) -> np.ndarray:
+    def preview(self, latents: torch.Tensor) -> np.ndarray:
+        return self._preview(latents)
+
+    def decode(self, latents: torch.Tensor) -> Decoding:
         return decode(latents, vae=self.pipeline.vae, image_processor=self.pipeline.image_processor)
 
     def _guided(self, request: ImageRequest) -> bool:
