@@ -17,6 +17,7 @@ from darkroom.catalogue import MAX_SCALE, AdapterSpec, Capability, ModelSpec
 from darkroom.input_limits import MAX_PIXELS, MAX_SIDE
 from darkroom.jobs import ImageRecord, Job, JobError, JobStatus, Tier
 from darkroom.params import MAX_ADAPTERS, MAX_GUIDANCE, MAX_IMAGES, MAX_PROMPT, GenerationParams
+from darkroom.prompt_chunks import MARKERS, MAX_CHUNKS
 from darkroom.schedulers import SchedulerInfo
 
 JOB_ID = "job_01m8z6k2q4v7x9b3n5c8d1f0ga"
@@ -153,7 +154,7 @@ class ModelBody(_Body):
     native_sizes: tuple[Size, ...] = Field(description="Sizes it was trained on; the first is its default.")
     side: Span = Field(description="Width and height, in multiples of 8.")
     max_pixels: int
-    max_tokens: int = Field(description="Prompt tokens it reads; what comes after is ignored.")
+    max_tokens: int = Field(description="Prompt tokens it reads, in several chunks; what comes after is ignored.")
     scheduler: str = Field(description="Default.")
     num_inference_steps: int = Field(description="Default.")
     guidance_scale: float = Field(description="Default.")
@@ -172,7 +173,7 @@ class ModelBody(_Body):
             native_sizes=tuple(Size(width=width, height=height) for width, height in spec.native_sizes),
             side=Span(least=spec.min_side, most=spec.max_side),
             max_pixels=spec.max_pixels,
-            max_tokens=spec.max_tokens,
+            max_tokens=MAX_CHUNKS * (spec.max_tokens - MARKERS) + MARKERS,
             scheduler=spec.scheduler,
             num_inference_steps=spec.num_inference_steps,
             guidance_scale=spec.guidance_scale,

@@ -20,7 +20,7 @@ from darkroom.object_store import ObjectStore, make_object_store
 from darkroom.redis_client import make_async_redis, make_redis
 from darkroom.settings import CatalogueSettings, JobSettings, ObjectStoreSettings, RedisSettings, SafetySettings
 from darkroom.tickets import TicketOffice, make_celery
-from darkroom.tokens import PromptTokenCounter
+from darkroom.tokens import PromptReader
 from safety.defaults import build_prompt_pipeline
 from safety.pipeline import SafetyPipeline
 
@@ -36,7 +36,7 @@ class Services:
     objects: ObjectStore
     url_ttl_seconds: int
     safety: SafetyPipeline
-    tokens: PromptTokenCounter
+    prompts: PromptReader
     readiness: Readiness
     metrics: Metrics
     threaded_redis: redis.Redis
@@ -67,15 +67,16 @@ def connect(
     celery = make_celery(redis_settings)
     jobs = AsyncJobStore(looped, job_settings)
     objects = make_object_store(object_settings)
+    catalogue = load_catalogue(catalogue_settings.catalogue)
     return Services(
-        catalogue=load_catalogue(catalogue_settings.catalogue),
+        catalogue=catalogue,
         jobs=jobs,
         keys=AsyncKeyStore(looped),
         tickets=TicketOffice(celery, threaded),
         objects=objects,
         url_ttl_seconds=object_settings.url_ttl_seconds,
         safety=build_prompt_pipeline(safety_settings.policy),
-        tokens=PromptTokenCounter(),
+        prompts=PromptReader(catalogue.embeddings),
         readiness=Readiness(jobs, objects),
         metrics=Metrics(),
         threaded_redis=threaded,

@@ -100,7 +100,7 @@ class Submission:
             owner=owner,
             images=images,
             draw_seed=lambda: secrets.randbelow(SEEDS),
-            count_tokens=services.tokens.count,
+            read_prompt=services.prompts.read,
         )
         try:
             verdict = services.safety.check_prompt(_subject(params, services.catalogue))

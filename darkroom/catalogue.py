@@ -74,7 +74,7 @@ class ModelSpec(_Entry):
     min_side: Side = 64
     max_side: Side = 1024
     max_pixels: int = Field(1024 * 1024, gt=0)
-    max_tokens: int = Field(77, gt=2)  # start and end token included
+    max_tokens: int = Field(77, gt=2)  # of one chunk of a prompt, start and end token included
     few_step: bool = False  # distilled for 1-8 steps
     inpaint: Literal["blend", "native", "none"] = "blend"  # native: a UNet of 9 channels, which can do nothing else
     refiner: Name | None = None  # the model that may take the last part of the noise over

@@ -20,12 +20,13 @@ from darkroom.catalogue import Catalogue, ModelSpec
 from darkroom.errors import FieldProblem, InvalidParams
 from darkroom.names import nearest_name
 from darkroom.params import GenerationParams, GenerationRequest
+from darkroom.prompt_chunks import MARKERS, Plan
 from darkroom.schedulers import SCHEDULERS
 from darkroom.sizes import Size, choose_size, size_problems
 
 UNWISE_GUIDANCE = 15.0  # above it colours burn out
 UNWISE_STEPS = 8  # below it only few-step schedulers give a picture
-CountTokens = Callable[[ModelSpec, str], int | None]
+ReadPrompt = Callable[[ModelSpec, str], Plan | None]
 
 
 def resolve(
@@ -34,7 +35,7 @@ def resolve(
     catalogue: Catalogue,
     owner: str,
     draw_seed: Callable[[], int],
-    count_tokens: CountTokens,
+    read_prompt: ReadPrompt,
     images: InputImages = InputImages(),  # noqa: B008 -- frozen
 ) -> tuple[GenerationParams, tuple[str, ...]]:
     """Complete a request from its model's entry; also the warnings about legal but unwise values.
@@ -42,7 +43,7 @@ def resolve(
     Args:
         owner: sees the adapters that are for everybody, and its own.
         draw_seed: gives a seed in [0, MAX_SEED] for requests without one.
-        count_tokens: tokens of a prompt for a model, or None where its tokenizer file is not at hand.
+        read_prompt: how a model reads a prompt, or None where its tokenizer file is not at hand.
         images: what came with the request, decoded.
 
     Raises:
@@ -61,7 +62,7 @@ def resolve(
     if problems:
         raise InvalidParams(problems)
     notes = [size.note] if size.note else []
-    return params, (*notes, *_warnings(request, params, model, count_tokens))
+    return params, (*notes, *_warnings(request, params, model, read_prompt))
 
 
 def _complete(
@@ -123,7 +124,7 @@ def _scheduler_problems(params: GenerationParams) -> Iterator[FieldProblem]:
 
 
 def _warnings(
-    request: GenerationRequest, params: GenerationParams, model: ModelSpec, count_tokens: CountTokens
+    request: GenerationRequest, params: GenerationParams, model: ModelSpec, read_prompt: ReadPrompt
 ) -> Iterator[str]:
     if params.guidance_scale > UNWISE_GUIDANCE:
         yield f"guidance_scale above {UNWISE_GUIDANCE:g} usually burns colours out"
@@ -137,6 +138,7 @@ def _warnings(
         sizes = ", ".join(f"{width}x{height}" for width, height in model.native_sizes)
         yield f"{params.width}x{params.height} is not a size {model.name} was trained on ({sizes})"
     for name, text in (("prompt", params.prompt), ("negative_prompt", params.negative_prompt)):
-        tokens = count_tokens(model, text)
-        if tokens is not None and tokens > model.max_tokens:
-            yield f"{name} has {tokens} tokens; {model.name} reads the first {model.max_tokens} only"
+        plan = read_prompt(model, text)
+        if plan is not None and plan.cut:
+            read = sum(map(len, plan.chunks)) + MARKERS
+            yield f"{name} has {plan.tokens} tokens; {model.name} reads the first {read} only"

@@ -1,38 +1,72 @@
-"""Counts a prompt's tokens with the model's own tokenizer file, without transformers.
+"""Reads prompts as the engine will, with the model's own tokenizer file but without transformers.
 
-CLIP truncates at 77 tokens in silence; the count lets the API warn about it. A model without a local tokenizer file
-gives None, and no warning.
+A prompt is read in chunks, up to a bound, and what comes after them is not; the plan lets the API warn about it. A
+model without a local tokenizer file gives None, and no warning.
 """
 
 from __future__ import annotations
 
+import json
 import threading
+from collections.abc import Mapping, Sequence
+from itertools import groupby
+from pathlib import Path
 
 from tokenizers import Tokenizer
 
-from darkroom.catalogue import ModelSpec
+from darkroom.catalogue import EmbeddingSpec, ModelSpec
+from darkroom.prompt_chunks import Plan, Tokenize, Vocabulary, plan_chunks
+
+MAX_HEADER = 1 << 20  # bytes; an embedding's header has a few hundred
 
 
-class PromptTokenCounter:
+class PromptReader:
     """Loads each model's tokenizer once, at its first prompt."""
 
-    def __init__(self) -> None:
-        self._tokenizers: dict[str, Tokenizer | None] = {}
+    def __init__(self, embeddings: Mapping[str, EmbeddingSpec] | None = None) -> None:
+        """`embeddings` add words to their models' vocabularies."""
+        self._embeddings = tuple((embeddings or {}).values())
+        self._models: dict[str, tuple[Tokenize, Vocabulary] | None] = {}
         self._lock = threading.Lock()
 
-    def count(self, spec: ModelSpec, text: str) -> int | None:
-        """Tokens of the text, start and end token included, or None without a tokenizer file."""
+    def read(self, spec: ModelSpec, text: str) -> Plan | None:
+        """How the model will read the prompt, or None without a tokenizer file."""
         with self._lock:
-            if spec.name not in self._tokenizers:
-                self._tokenizers[spec.name] = _load(spec)
-            tokenizer = self._tokenizers[spec.name]
-        return len(tokenizer.encode(text).ids) if tokenizer else None
+            if spec.name not in self._models:
+                self._models[spec.name] = self._load(spec)
+            loaded = self._models[spec.name]
+        if loaded is None:
+            return None
+        tokenize, vocabulary = loaded
+        return plan_chunks(text, tokenize=tokenize, vocabulary=vocabulary, chunk_tokens=spec.max_tokens)
+
+    def _load(self, spec: ModelSpec) -> tuple[Tokenize, Vocabulary] | None:
+        if spec.tokenizer_file is None:
+            return None
+        own = (entry for entry in self._embeddings if entry.model == spec.name)
+        return _tokenize(spec.tokenizer_file), Vocabulary({entry.token: _vectors(entry.file) for entry in own})
 
 
-def _load(spec: ModelSpec) -> Tokenizer | None:
-    if spec.tokenizer_file is None:
-        return None
-    tokenizer = Tokenizer.from_file(str(spec.tokenizer_file))
+def _tokenize(file: Path) -> Tokenize:
+    tokenizer = Tokenizer.from_file(str(file))
     tokenizer.no_truncation()  # the file may carry the model's own limit, which would hide what we count
     tokenizer.no_padding()
-    return tokenizer
+
+    def words_of(text: str) -> Sequence[Sequence[int]]:
+        encoding = tokenizer.encode(text, add_special_tokens=False)
+        places = groupby(zip(encoding.word_ids, encoding.ids, strict=True), key=lambda place: place[0])
+        return [[token for _, token in word] for _, word in places]
+
+    return words_of
+
+
+def _vectors(file: Path) -> int:
+    """How many vectors an embedding's file holds, by its header; 1 where it can't be read, as the engine will say."""
+    try:
+        with file.open("rb") as opened:
+            length = int.from_bytes(opened.read(8), "little")
+            header = json.loads(opened.read(min(length, MAX_HEADER)))
+        shapes = [entry["shape"] for name, entry in header.items() if name != "__metadata__"]
+        return max(int(shape[0]) for shape in shapes if len(shape) == 2)
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        return 1

@@ -115,8 +115,8 @@ def test_every_field_reaches_the_record(caller: Caller) -> None:
         ({"guidance_scale": 20}, "guidance_scale above 15"),
         ({"num_inference_steps": 4}, "fewer than 8 steps"),
         ({"width": 192}, "192x128 is not a size"),
-        ({"prompt": "word " * 90}, "prompt has 92 tokens; tiny reads the first 77 only"),
-        ({"negative_prompt": "word " * 80}, "negative_prompt has 82 tokens"),
+        ({"prompt": "a " * 700}, "prompt has 702 tokens; tiny reads the first 602 only"),
+        ({"negative_prompt": "a " * 601}, "negative_prompt has 603 tokens"),
     ],
 )
 def test_unwise_values_are_accepted_with_a_warning(caller: Caller, fields: dict[str, object], hint: str) -> None:

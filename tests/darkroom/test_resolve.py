@@ -12,6 +12,7 @@ from darkroom.capabilities import InputImages
 from darkroom.catalogue import AdapterSpec, Catalogue
 from darkroom.errors import InvalidParams
 from darkroom.params import AdapterUse, GenerationParams, GenerationRequest, StoredImage
+from darkroom.prompt_chunks import MAX_CHUNKS, Plan
 from darkroom.resolve import resolve
 from tests.darkroom.factories import make_catalogue, make_model
 
@@ -55,7 +56,7 @@ def _request(**fields: Any) -> GenerationRequest:
 
 
 def _resolve(
-    *models: Any, tokens: int | None = 5, owner: str = "bob", images: InputImages = TEXT, **fields: Any
+    *models: Any, tokens: int | None = 2, owner: str = "bob", images: InputImages = TEXT, **fields: Any
 ) -> tuple[GenerationParams, tuple[str, ...]]:
     return resolve(
         _request(**fields),
@@ -63,7 +64,7 @@ def _resolve(
         owner=owner,
         images=images,
         draw_seed=lambda: 99,
-        count_tokens=lambda _model, _text: tokens,
+        read_prompt=lambda _model, _text: None if tokens is None else Plan(((),) * MAX_CHUNKS, tokens),
     )
 
 
@@ -152,7 +153,7 @@ def test_few_steps_are_wise_with_a_few_step_model_and_scheduler() -> None:
     assert len(_resolve(model, scheduler="euler")[1]) == 1
 
 
-@pytest.mark.parametrize(("tokens", "warned"), [(None, 0), (77, 0), (78, 2)])
+@pytest.mark.parametrize(("tokens", "warned"), [(None, 0), (2, 0), (3, 2)])
 def test_truncated_text_is_warned_about_without_being_shown(tokens: int | None, warned: int) -> None:
     _, warnings = _resolve(tokens=tokens, negative_prompt="a blue square")
 

@@ -1,14 +1,16 @@
-"""Counting prompt tokens from a tokenizer file."""
+"""Reading prompts with a tokenizer file."""
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pytest
 from tokenizers import Tokenizer, models, pre_tokenizers, processors
 
-from darkroom.catalogue import Source
-from darkroom.tokens import PromptTokenCounter
+from darkroom.catalogue import EmbeddingSpec, Source
+from darkroom.prompt_chunks import MAX_CHUNKS
+from darkroom.tokens import PromptReader
 from tests.darkroom.factories import make_model
 
 
@@ -29,19 +31,50 @@ def folder(tmp_path: Path) -> Path:
 
 @pytest.mark.parametrize(("text", "tokens"), [("", 2), ("red", 3), ("red blue red blue red", 7)])
 def test_count_includes_start_and_end_and_is_not_truncated(folder: Path, text: str, tokens: int) -> None:
-    spec = make_model(source=Source(folder=folder))
+    assert _tokens(PromptReader(), text, folder) == tokens
 
-    assert PromptTokenCounter().count(spec, text) == tokens
+
+def test_the_syntax_of_weights_is_no_text(folder: Path) -> None:
+    assert _tokens(PromptReader(), "(red:1.3) [blue]", folder) == 4
+
+
+def test_only_what_is_beyond_the_last_chunk_is_cut(folder: Path) -> None:
+    reader, spec = PromptReader(), make_model(source=Source(folder=folder), max_tokens=7)
+
+    fits, over = (reader.read(spec, "red " * count) for count in (5 * MAX_CHUNKS, 5 * MAX_CHUNKS + 1))
+
+    assert fits is not None
+    assert over is not None
+    assert (len(fits.chunks), fits.cut) == (MAX_CHUNKS, False)
+    assert (len(over.chunks), over.cut) == (MAX_CHUNKS, True)
+
+
+@pytest.mark.parametrize(("shape", "tokens"), [((3, 8), 6), ((1, 8), 4), (None, 4)])
+def test_an_embedding_counts_with_all_its_vectors(folder: Path, shape: tuple[int, int] | None, tokens: int) -> None:
+    file = folder / "moss.safetensors"
+    tensor = {"dtype": "F32", "shape": shape, "data_offsets": [0, 0]}
+    header = json.dumps({"__metadata__": {"a": "b"}, "emb_params": tensor}).encode() if shape else b"no header"
+    file.write_bytes(len(header).to_bytes(8, "little") + header)
+    moss = EmbeddingSpec(name="moss", model="tiny", file=file, sha256="0" * 64, token="<moss>")
+
+    assert _tokens(PromptReader({"moss": moss}), "red <MOSS>", folder) == tokens
+    assert _tokens(PromptReader({"moss": moss.model_copy(update={"model": "other"})}), "red", folder) == 3
 
 
 def test_file_is_read_once(folder: Path) -> None:
-    counter, spec = PromptTokenCounter(), make_model(source=Source(folder=folder))
-    assert counter.count(spec, "red") == 3
+    reader = PromptReader()
+    assert _tokens(reader, "red", folder) == 3
 
     (folder / "tokenizer" / "tokenizer.json").unlink()
 
-    assert counter.count(spec, "red") == 3
+    assert _tokens(reader, "red", folder) == 3
 
 
 def test_model_without_a_tokenizer_file_gives_none(tmp_path: Path) -> None:
-    assert PromptTokenCounter().count(make_model(source=Source(folder=tmp_path)), "red") is None
+    assert PromptReader().read(make_model(source=Source(folder=tmp_path)), "red") is None
+
+
+def _tokens(reader: PromptReader, text: str, folder: Path) -> int:
+    plan = reader.read(make_model(source=Source(folder=folder)), text)
+    assert plan is not None
+    return plan.tokens
