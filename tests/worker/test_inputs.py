@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import hashlib
 import io
+from collections.abc import Callable
 
 import numpy as np
 import pytest
 from PIL import Image
 
 from darkroom.errors import InputUnavailable
+from darkroom.job_store import Claim
 from darkroom.jobs import JobStatus
 from darkroom.object_store import LocalObjectStore, input_key
 from darkroom.params import AdapterUse, StoredImage
@@ -81,6 +83,23 @@ def test_previews_are_made_only_where_somebody_takes_them() -> None:
     params = make_params(preview_every=5)
 
     assert image_request(params, 0, inputs=JobInputs(), deadline=None, previews=False).preview_every == 0
+
+
+def test_previews_go_to_whoever_takes_them_with_claim_and_image(shop: Workshop) -> None:
+    taken: list[tuple[str, int, int, tuple[int, ...]]] = []
+
+    def take(claim: Claim, index: int) -> Callable[[int, np.ndarray], None]:
+        return lambda step, picture: taken.append((claim.job.id, index, step, picture.shape))
+
+    job = shop.submit(num_images=2, num_inference_steps=6, preview_every=2)
+    shop.previews = take
+
+    shop.run()
+
+    assert {(job_id, index, step) for job_id, index, step, _ in taken} == {
+        (job.id, index, step) for index in (0, 1) for step in (2, 4)
+    }
+    assert all(max(shape[:2]) <= 128 and shape[2] == 3 for *_, shape in taken)
 
 
 def test_a_job_whose_picture_is_gone_fails_with_its_code(shop: Workshop) -> None:
