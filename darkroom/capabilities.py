@@ -17,6 +17,7 @@ from darkroom.params import AdapterUse, GenerationRequest, StoredImage
 
 IMAGE_STRENGTH = 0.8  # diffusers' own defaults
 INPAINT_STRENGTH = 1.0
+_ROUNDING = 1e-6  # of sums of shares, before they are rounded to four digits
 
 
 @dataclass(frozen=True)
@@ -79,10 +80,26 @@ def adapter_problems(
             yield problem
 
 
-def refiner_problems(request: GenerationRequest, model: ModelSpec, catalogue: Catalogue) -> Iterator[FieldProblem]:
-    if request.refiner_start is not None and model.refiner is None:
+def refiner_problems(
+    request: GenerationRequest, model: ModelSpec, catalogue: Catalogue, *, steps: int, strength: float
+) -> Iterator[FieldProblem]:
+    """A refiner that is not there, or that would leave itself or its base model without a step."""
+    start = request.refiner_start
+    if start is None:
+        return
+    if model.refiner is None:
         able = [name for name, spec in catalogue.models.items() if spec.refiner is not None]
         yield FieldProblem("refiner_start", f"model {model.name} has no refiner", _models(able))
+        return
+    least = math.ceil(1e4 * (1 - strength + 1 / steps) - _ROUNDING) / 1e4
+    most = math.floor(1e4 * (1 - 1 / steps) + _ROUNDING) / 1e4
+    if least > most:
+        limit = "two steps or more"
+        yield FieldProblem("num_inference_steps", f"must be {limit}: one for the model, one for its refiner", limit)
+    elif not least <= start <= most:
+        limit = f"{least:g} to {most:g} for {steps} steps at strength {strength:g}"
+        nearest = min(max(start, least), most)
+        yield FieldProblem("refiner_start", f"must leave model and refiner a step each: {limit}", limit, nearest)
 
 
 def _missing_for_inpainting(images: InputImages, model: ModelSpec) -> Iterator[FieldProblem]:

@@ -121,7 +121,7 @@ class GenerationRequest(BaseModel):
         "that of full guidance. 1 (never) if left out.",
     )
     refiner_start: float | None = Field(
-        None, gt=0, le=1, description="Share of the noise schedule at which the model's refiner takes over."
+        None, gt=0, lt=1, description="Share of the noise schedule at which the model's refiner takes over."
     )
     preview_every: int | None = Field(
         None, ge=0, le=MAX_PREVIEW_EVERY, description="Steps between previews, where the policy allows them; 0: none."

@@ -57,7 +57,9 @@ def resolve(
         *_scheduler_problems(params),
         *image_problems(request, images, model, catalogue, steps=params.num_inference_steps),
         *adapter_problems(request, model, catalogue, owner=owner),
-        *refiner_problems(request, model, catalogue),
+        *refiner_problems(
+            request, model, catalogue, steps=params.num_inference_steps, strength=chosen_strength(request, images)
+        ),
     ]
     if problems:
         raise InvalidParams(problems)

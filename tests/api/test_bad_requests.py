@@ -155,6 +155,7 @@ BAD_FIELDS = {
     "stop below": Bad({"guidance_stop": 0}, "guidance_stop", "more than 0", 0),
     "refiner that is not there": Bad({"refiner_start": 0.8}, "refiner_start", "no model of this service"),
     "refiner start below": Bad({"refiner_start": 0}, "refiner_start", "more than 0", 0),
+    "refiner that never starts": Bad({"refiner_start": 1}, "refiner_start", "less than 1", 1),
     "preview below": Bad({"preview_every": -1}, "preview_every", "at least 0", 0),
     "preview above": Bad({"preview_every": 1001}, "preview_every", "at most 1000", 1000),
     "webhook is not there yet": Bad({"webhook": {"url": f"https://{CANARY}.example"}}, "webhook", "one of prompt, "),

@@ -72,7 +72,7 @@ def _request(**fields: Any) -> GenerationRequest:
         {"guidance_rescale": 1.1},
         {"guidance_stop": 0},
         {"refiner_start": 0},
-        {"refiner_start": 1.1},
+        {"refiner_start": 1},
         {"preview_every": -1},
     ],
     ids=lambda fields: json.dumps(fields)[:40],

@@ -303,6 +303,27 @@ def test_a_refiner_is_used_only_when_asked_for() -> None:
     assert _resolve(model="big", refiner_start=0.7)[0].refiner == "polish"
 
 
+@pytest.mark.parametrize(
+    ("images", "fields", "nearest"),
+    [
+        (TEXT, {"refiner_start": 0.99, "num_inference_steps": 20}, 0.95),
+        (TEXT, {"refiner_start": 0.01, "num_inference_steps": 20}, 0.05),
+        (INIT, {"refiner_start": 0.5, "num_inference_steps": 10, "strength": 0.5}, 0.6),
+    ],
+)
+def test_a_refiner_leaves_the_model_and_itself_a_step(
+    images: InputImages, fields: dict[str, Any], nearest: float
+) -> None:
+    problem = _problem(images=images, model="big", **fields)
+
+    assert (problem.field, problem.nearest) == ("refiner_start", nearest)
+    _resolve(images=images, model="big", **{**fields, "refiner_start": nearest})
+
+
+def test_a_refiner_needs_two_steps() -> None:
+    assert _problem(model="big", refiner_start=0.5, num_inference_steps=1).field == "num_inference_steps"
+
+
 @pytest.mark.parametrize("field", ["guidance_rescale", "guidance_stop"])
 def test_guidance_fields_of_an_unguided_job_are_warned_about(field: str) -> None:
     _, warnings = _resolve(guidance_scale=1, **{field: 0.5})
