@@ -58,6 +58,22 @@ class Metrics:
         self.embedding_lookups = self._counter(
             "darkroom_embedding_lookups", "Prompt-embedding look-ups: `hit` or `miss`.", "result"
         )
+        self.row_cap = self._gauge(
+            "darkroom_row_cap",
+            "Most rows of one forward pass, where it was measured or memory ran out.",
+            "model",
+            "size",
+        )
+        self.model_bytes = self._gauge(
+            "darkroom_model_bytes",
+            "Weights of the models in memory, by memory tier; 0 once evicted.",
+            "model",
+            "memory",
+        )
+        self.model_loads = self._counter("darkroom_model_loads", "Models brought into memory.", "model")
+        self.model_evictions = self._counter(
+            "darkroom_model_evictions", "Models that left memory for another's sake.", "model"
+        )
 
     def _declare_service(self) -> None:
         self.http_requests = self._counter(

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Literal, Self
 
-from pydantic import Field, SecretStr, ValidationError, model_validator
+from pydantic import ByteSize, Field, SecretStr, ValidationError, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from darkroom.errors import ConfigurationError
@@ -112,6 +112,13 @@ class WorkerSettings(_Settings):
     worker_tiers: str = Field("preview,standard,quality", description="Tiers this worker serves, comma-separated.")
     worker_concurrency: int = Field(16, ge=1, le=256, description="Jobs in hand at once (task threads).")
     max_rows: int = Field(16, ge=1, le=512, description="Most rows of one forward pass; a guided image takes two.")
+    profile_seconds: float = Field(
+        1.0, ge=0, le=60, description="Time to measure the best row count of a model's native size; 0 measures nothing."
+    )
+    models_budget: ByteSize | None = Field(
+        None, gt=0, description="Memory for the weights of all models, like `24GB`; unset loads and keeps every model."
+    )
+    compile: bool = Field(default=False, description="Compile the UNets; needs a C++ compiler, and minutes at first.")
     device: str = Field("auto", description="`auto`, `cpu`, `cuda` or `cuda:N`.")
     torch_threads: int = Field(0, ge=0, description="CPU threads of one forward; 0 leaves PyTorch its own choice.")
     lease_seconds: float = Field(30.0, gt=0, description="After this long without a heartbeat a job is taken back.")

@@ -8,10 +8,12 @@ from engine.lora.file import AdapterFile
 from engine.observer import EngineObserver
 from engine.pipelines import PipelineSpec
 from engine.samples import AdapterUse, GeneratedImage, ImageRequest
+from engine.textual_inversion import EmbeddingFile
 
 __all__ = [
     "AdapterFile",
     "AdapterUse",
+    "EmbeddingFile",
     "Engine",
     "EngineHandle",
     "EngineObserver",

@@ -31,6 +31,15 @@ class ImageConditioning(Protocol):
         """The decoded image (h, w, 3) uint8, put back where it was cut from."""
 
 
+@dataclass(frozen=True)
+class Unfinished:
+    """What a base model leaves for its refiner."""
+
+    latents: torch.Tensor  # (1, channels, height/8, width/8)
+    generator: torch.Generator
+    steps_done: int
+
+
 @dataclass(eq=False)
 class Denoising:
     """One sample between its first and its last model call."""
@@ -43,6 +52,9 @@ class Denoising:
     step_kwargs: Mapping[str, Any]
     guidance: Guidance
     num_inference_steps: int  # that these model calls make up
+    generator: torch.Generator
+    steps_before: int = 0  # of another model
+    steps_after: int = 0
     adapters: RowAdapters = ()
     image: ImageConditioning | None = None
     term: GuidanceTerm | None = None  # its row comes last
@@ -61,7 +73,11 @@ class Denoising:
     @property
     def steps_done(self) -> int:
         """Progress in the caller's steps, also where the scheduler calls the model more often (PNDM: steps + 1)."""
-        return self.calls * self.num_inference_steps // len(self.timesteps)
+        return self.steps_before + self.calls * self.num_inference_steps // len(self.timesteps)
+
+    @property
+    def steps_in_all(self) -> int:
+        return self.steps_before + self.num_inference_steps + self.steps_after
 
     def model_input(self) -> torch.Tensor:
         """This sample's rows of the next forward."""
@@ -78,7 +94,7 @@ class Denoising:
         self.calls += 1
         if self.image is not None:
             self.latents = self.image.after_step(self.latents, None if self.done else self.timestep)
-        if self.rows > UNGUIDED_ROWS and self.steps_done >= self.guidance.guided_steps(self.num_inference_steps):
+        if self.rows > UNGUIDED_ROWS and self.steps_done >= self.guidance.guided_steps(self.steps_in_all):
             self._go_on_unguided()
 
     def foreseen(self) -> torch.Tensor:
@@ -92,6 +108,9 @@ class Denoising:
         if self.scheduler.config.prediction_type == "v_prediction":
             return image_share * self._scaled - noise_share * prediction
         return (self._scaled - noise_share * prediction) / image_share
+
+    def unfinished(self) -> Unfinished:
+        return Unfinished(self.latents, self.generator, self.steps_done)
 
     def _go_on_unguided(self) -> None:
         self.rows = UNGUIDED_ROWS

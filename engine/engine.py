@@ -10,7 +10,7 @@ from __future__ import annotations
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import Self, TypeVar
 
@@ -20,6 +20,7 @@ import torch
 from darkroom.errors import DeadlineExceeded, EngineStopped, Fatal, GenerationCancelled
 from darkroom.logs import get_logger
 from engine.batch import predict
+from engine.buckets import compiled_where_plain, forward_as_is
 from engine.decode import Turn, go_on
 from engine.device import choose_device
 from engine.failures import again, as_failure, frames, raise_if_fatal
@@ -31,6 +32,9 @@ from engine.lora.adapters import Adapters
 from engine.lora.file import AdapterFile
 from engine.observer import EngineObserver, SilentObserver
 from engine.pipelines import PipelineSpec
+from engine.profile import Profiles
+from engine.residency import Residency
+from engine.row_caps import RowCaps
 from engine.samples import GroupKey, ImageRequest, OnPreview, OnStep, Sample, SampleState
 from engine.schedulers import check_steps
 from engine.text import Embedding, EmbeddingCache
@@ -53,12 +57,27 @@ class Engine:
         keep_latents: bool = False,
         adapters: Mapping[str, AdapterFile] | None = None,
         adapter_slots: int = 16,
+        models_budget_bytes: int | None = None,
+        profile_seconds: float = 0.0,
+        compile_unet: bool = False,
     ) -> None:
+        """A stopped engine on one device.
+
+        Args:
+            max_rows: the operator's bound; a profile or a full memory lowers it for the groups that it bears on.
+            models_budget_bytes: for the weights of all models; beyond it, the least recently used one leaves.
+            profile_seconds: how long to measure the best row count of each of a model's `sizes`; 0 measures nothing.
+            compile_unet: compile the UNets, with the rows of a forward padded to few different counts.
+        """
         self.device = choose_device(device)
         self.fault: Fatal | None = None  # why the device thread ended, where nobody asked it to
         self._wake = threading.Event()
-        self._loader = Loader(pipelines, device=self.device, dtype=dtype, on_change=self._wake.set)
         self._observer = observer or SilentObserver()
+        self._loader = Loader(
+            pipelines, device=self.device, dtype=dtype, on_change=self._wake.set, compile_unet=compile_unet
+        )
+        self._residency = Residency(self._loader, budget=models_budget_bytes, on_evicted=self._evicted)
+        self._forward = compiled_where_plain if compile_unet else forward_as_is
         self._keep_latents = keep_latents
         self._adapters = Adapters(adapters or {}, device=self.device, capacity=adapter_slots, on_change=self._wake.set)
         self._embeddings = EmbeddingCache(on_lookup=self._observer.embedding_cache)
@@ -67,7 +86,9 @@ class Engine:
         self._closed = False
         self._stopping = False
         self._waiting: deque[Sample] = deque()  # from here on the device thread's alone
-        self._groups = Groups(max_rows)
+        self._caps = RowCaps(max_rows, on_change=self._observer.row_cap)
+        self._groups = Groups(self._caps)
+        self._profiles = Profiles(self._caps, seconds=profile_seconds, device=self.device)
         self._denoised: deque[Sample] = deque()
         self._steps = 0
         self._step_seconds = 0.0  # of the last one
@@ -103,6 +124,20 @@ class Engine:
         """
         self._loader.request(model).result()
 
+    def preload(self, models: Sequence[str]) -> tuple[str, ...]:
+        """Load, in this order, those that fit the budget together, and wait for them; gives their names.
+
+        Raises:
+            ModelUnavailable: when one can't be loaded, or is more than the whole budget.
+        """
+        loaded = []
+        for model in models:
+            self._residency.check(model)
+            if self._residency.fits(model):
+                self.load(model)
+                loaded.append(model)
+        return tuple(loaded)
+
     def submit(
         self,
         model: str,
@@ -119,6 +154,7 @@ class Engine:
 
         Raises:
             UnknownModel: when the engine was not given such a model.
+            ModelUnavailable: when it alone is more than the budget for models.
             InvalidParams: when the scheduler, its number of steps, the guidance or a scale is not valid.
             UnknownAdapter: (or AdapterMismatch) when this model has no such adapter.
             EngineStopped: (or DeviceLost) when the engine takes nothing in any more.
@@ -130,7 +166,7 @@ class Engine:
         with self._door:
             if self._closed:
                 raise again(self.fault or EngineStopped())
-            self._loader.request(model)
+            self._residency.request(sample)
             self._inbox.append(sample)
         self._wake.set()
         return EngineHandle(sample, self._wake.set)
@@ -138,7 +174,7 @@ class Engine:
     @property
     def busy(self) -> bool:
         """Whether steps are due: if `last_step_at` stands still while busy, something hangs."""
-        return self._groups.samples + len(self._denoised) > 0
+        return self._groups.samples + len(self._denoised) + len(self._profiles) > 0
 
     @property
     def last_step_at(self) -> float:
@@ -148,7 +184,7 @@ class Engine:
     def capacity(self) -> int:
         """Rows that one forward has left, those who wait counted as guided."""
         waiting = len(self._inbox) + len(self._waiting)
-        return max(self._groups.max_rows - self._groups.rows - 2 * waiting, 0)
+        return max(self._caps.max_rows - self._groups.rows - 2 * waiting, 0)
 
     def stats(self) -> EngineStats:
         return EngineStats(
@@ -156,11 +192,13 @@ class Engine:
             running=self._groups.samples,
             rows=self._groups.rows,
             denoised=len(self._denoised),
-            max_rows=self._groups.max_rows,
+            max_rows=self._caps.max_rows,
             steps=self._steps,
             embedding_hits=self._embeddings.hits,
             embedding_misses=self._embeddings.misses,
             models=self._loader.loaded(),
+            model_bytes=sum(self._loader.held().values()),
+            row_caps=self._caps.by_size(),
             adapters=self._adapters.resident(),
             last_step_at=self._last_step_at,
         )
@@ -182,7 +220,11 @@ class Engine:
 
     def _tick(self) -> None:
         self._drop()
+        self._welcome()
         self._admit()
+        if self._profiles:
+            self._profiles.measure()
+            self._last_step_at = time.monotonic()
         if group := self._groups.next():
             self._step(group)
         if self._denoised:
@@ -199,13 +241,25 @@ class Engine:
             elif sample.overdue(now):
                 self._fail(sample, DeadlineExceeded())
 
+    def _welcome(self) -> None:
+        """Take note of the models that were loaded."""
+        for arrival in self._loader.arrivals():
+            spec = arrival.spec
+            self._observer.model_loaded(spec.name, weights=arrival.weights, tier=arrival.tier)
+            self._profiles.add(spec.name, self._family(spec.name), spec.sizes)
+
+    def _evicted(self, model: str) -> None:
+        self._profiles.drop(model)
+        self._observer.model_evicted(model)
+
     def _admit(self) -> None:
         """Give rows to those who wait; first come, first served within a group."""
-        if len(self._denoised) >= self._groups.max_rows:
+        if len(self._denoised) >= self._caps.max_rows:
             return  # the VAE is behind; who joins now would only wait for it later
         full: set[GroupKey] = set()
-        for sample in tuple(self._waiting):
-            family = self._alone(sample, partial(self._loader.ready, sample.model))
+        running = (*self._groups, *self._denoised)
+        for sample in self._residency.admissible(tuple(self._waiting), running):
+            family = self._alone(sample, partial(self._loaded, sample))
             if family is None or not self._alone(sample, partial(self._adapters.ready, sample, family)):
                 continue
             if self._alone(sample, partial(self._place, sample, family)) in {None, *full}:
@@ -217,15 +271,23 @@ class Engine:
             else:
                 full.add(sample.key)
 
+    def _loaded(self, sample: Sample) -> Family | None:
+        """The sample's model, once all that it needs is loaded."""
+        families = [self._loader.ready(model) for model in sample.models]
+        return None if None in families else families[0]
+
     def _place(self, sample: Sample, family: Family) -> GroupKey:
         """The group that a sample belongs to; only its model's family can tell."""
         if sample.group is None:
             sample.group = (sample.model, family.key(sample.request))
+            self._caps.size(sample.group, f"{sample.request.width}x{sample.request.height}")
         return sample.group
 
     def _begin(self, sample: Sample, family: Family) -> None:
         self._last_step_at = sample.admitted_at = time.monotonic()
-        sample.denoising = family.prepare(sample.request, partial(self._encode, sample, family))
+        sample.denoising = family.prepare(
+            sample.request, partial(self._encode, sample, family), unfinished=sample.unfinished
+        )
         sample.denoising.adapters = self._adapters.row(sample, family)
         sample.transition(SampleState.RUNNING)
         self._waiting.remove(sample)
@@ -239,15 +301,16 @@ class Engine:
 
     def _step(self, group: list[Sample]) -> None:
         started = time.monotonic()
-        model, rows = group[0].model, sum(sample.tensors.rows for sample in group)
+        model, key, rows = group[0].model, group[0].key, sum(sample.tensors.rows for sample in group)
         predictions = predict(
             sorted(group, key=lambda sample: sample.tensors.adapters),  # neighbours with equal adapters share more
-            partial(self._adapters.denoise, self._family(model)),
+            partial(self._forward, partial(self._adapters.denoise, self._family(model))),
             failed=self._fail,
-            too_large=partial(self._groups.shrink, group[0].key),
+            too_large=partial(self._caps.shrink, key),
         )
         for sample, prediction in predictions:
             self._alone(sample, partial(self._advance, sample, prediction))
+        self._caps.fitted(key, rows)
         self._groups.count()
         self._steps += 1
         self._last_step_at = time.monotonic()
@@ -262,13 +325,18 @@ class Engine:
             self._tell(sample)
         if tensors.done:
             self._groups.remove(sample)
+            if sample.to_be_refined:
+                sample.hand_over()
+                self._waiting.appendleft(sample)
+                self._wake.set()  # there may be nobody else to keep the loop going
+                return
             sample.transition(SampleState.DENOISED)
             self._denoised.append(sample)
 
     def _tell(self, sample: Sample) -> None:
         tensors = sample.tensors
         if sample.on_step is not None:
-            sample.on_step(tensors.steps_done, tensors.num_inference_steps)
+            sample.on_step(tensors.steps_done, tensors.steps_in_all)
         if sample.on_preview is not None and sample.preview_due(tensors.steps_done) and not tensors.done:
             sample.on_preview(tensors.steps_done, self._family(sample.model).preview(tensors.foreseen()))
 
@@ -324,8 +392,9 @@ class Engine:
         leave[sample.state](sample)
         sample.transition(SampleState.RETIRED)
         self._adapters.release(sample)
-        sample.denoising = sample.decoding = None  # the caller may keep its handle for long, but not the tensors with it
+        sample.denoising = sample.decoding = None  # the caller may keep its handle for long, not the tensors
         self._observer.retired(sample.model, outcome)
+        self._wake.set()  # who waits for its model's memory is to be looked at again
 
     def _close(self, reason: Fatal) -> None:
         """Take nothing in any more, and fail what is left."""

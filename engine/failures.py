@@ -19,6 +19,7 @@ log = get_logger(__name__)
 _OUT_OF_MEMORY_SIGNS = ("out of memory", "can't allocate memory", "not enough memory", "cublas_status_alloc_failed")
 _DEVICE_FAULT_SIGNS = ("cuda error", "cublas_status_", "cudnn_status_", "cufft_", "device-side assert")
 _FRAMES_LOGGED = 4
+_REASON_CHARACTERS = 200
 
 
 def is_out_of_memory(error: Exception) -> bool:
@@ -40,7 +41,8 @@ def raise_if_fatal(error: Exception) -> None:
     if isinstance(error, Fatal):
         raise error
     if is_device_fault(error):
-        raise DeviceLost from error
+        said = str(error).partition("\n")[0][:_REASON_CHARACTERS]  # a driver's words, which know of no prompt
+        raise DeviceLost(f"The accelerator failed, and the process must be replaced: {said}") from error
 
 
 def as_failure(error: Exception) -> DarkroomError:

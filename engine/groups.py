@@ -10,37 +10,25 @@ from __future__ import annotations
 from collections import OrderedDict, deque
 from collections.abc import Iterator
 
+from engine.row_caps import RowCaps
 from engine.samples import GroupKey, Sample
-
-SMALLEST_CAP = 2  # a guided sample's two rows never split across forwards
 
 
 class Groups:
-    """The running samples. One forward takes at most `max_rows` rows, or fewer once memory has shown its limit."""
+    """The running samples. One forward takes at most as many rows as its group's cap says."""
 
-    def __init__(self, max_rows: int) -> None:
-        if max_rows < SMALLEST_CAP:
-            raise ValueError(f"max_rows must be at least {SMALLEST_CAP}, for one guided sample")
-        self.max_rows = max_rows
+    def __init__(self, caps: RowCaps) -> None:
+        self._caps = caps
         self.rows = 0  # kept as numbers, because other threads read them
         self.samples = 0
-        self._caps: dict[GroupKey, int] = {}
         self._members: OrderedDict[GroupKey, deque[Sample]] = OrderedDict()  # the group whose turn it is comes first
 
     def __iter__(self) -> Iterator[Sample]:
         return (sample for members in self._members.values() for sample in members)
 
-    def cap(self, key: GroupKey) -> int:
-        """The most rows that one forward of this group takes."""
-        return self._caps.get(key, self.max_rows)
-
-    def shrink(self, key: GroupKey, rows: int) -> None:
-        """Remember, for the life of the process, that `rows` rows of this group did not fit the device's memory."""
-        self._caps[key] = min(self.cap(key), max(rows // 2, SMALLEST_CAP))
-
     def has_room(self, key: GroupKey, rows: int) -> bool:
         taken = sum(sample.tensors.rows for sample in self._members.get(key, ()))
-        return taken + rows <= self.cap(key)
+        return taken + rows <= self._caps.of(key)
 
     def add(self, sample: Sample) -> None:
         self._members.setdefault(sample.key, deque()).append(sample)
@@ -65,7 +53,7 @@ class Groups:
         key, members = next(iter(self._members.items()))
         self._members.move_to_end(key)
         chosen: list[Sample] = []
-        room = self.cap(key)
+        room = self._caps.of(key)
         for sample in members:
             room -= sample.tensors.rows
             if room < 0:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from concurrent.futures import Future
 from dataclasses import dataclass
 
@@ -39,5 +39,7 @@ class EngineStats:
     embedding_hits: int
     embedding_misses: int
     models: tuple[str, ...]  # loaded
+    model_bytes: int  # of their weights, and of those that load
+    row_caps: Mapping[tuple[str, str], int]  # (model, "512x512") -> most rows of one forward, where it was measured
     adapters: tuple[str, ...]  # resident
     last_step_at: float  # time.monotonic() seconds

@@ -21,6 +21,15 @@ class EngineObserver(Protocol):
     def embedding_cache(self, *, hit: bool) -> None:
         """A prompt was looked up."""
 
+    def model_loaded(self, model: str, *, weights: int, tier: str) -> None:
+        """A model is in memory, in this memory tier, with so many bytes of weights."""
+
+    def model_evicted(self, model: str) -> None:
+        """A model left the memory for another's sake."""
+
+    def row_cap(self, model: str, size: str, rows: int) -> None:
+        """From now on a forward of images of this size ("512x512") takes so many rows at most."""
+
 
 class SilentObserver:
     """Counts nothing."""
@@ -32,3 +41,9 @@ class SilentObserver:
     def retired(self, model: str, outcome: str) -> None: ...
 
     def embedding_cache(self, *, hit: bool) -> None: ...
+
+    def model_loaded(self, model: str, *, weights: int, tier: str) -> None: ...
+
+    def model_evicted(self, model: str) -> None: ...
+
+    def row_cap(self, model: str, size: str, rows: int) -> None: ...

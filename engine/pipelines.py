@@ -7,6 +7,7 @@ code. Nothing local reaches for the network.
 
 from __future__ import annotations
 
+import inspect
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,7 @@ import torch
 import transformers.utils.logging
 
 from darkroom.errors import ModelUnavailable
+from engine.textual_inversion import EmbeddingFile
 
 
 @dataclass(frozen=True)
@@ -28,6 +30,9 @@ class PipelineSpec:
     revision: str | None = None  # commit of a hub id; required there
     config: str | None = None  # for a .safetensors file: the folder with its base model's configs
     dtype: str = "auto"  # auto: the engine's
+    memory: str = "auto"  # a memory tier; auto: by what the device has free
+    sizes: tuple[tuple[int, int], ...] = ()  # (width, height) that most images will have; their row caps are measured
+    embeddings: tuple[EmbeddingFile, ...] = ()  # words that its prompts may use
 
 
 def read_pipeline(pipeline_class: Any, spec: PipelineSpec, *, dtype: torch.dtype) -> Any:
@@ -53,9 +58,7 @@ def _from_folder(pipeline_class: Any, source: str, dtype: torch.dtype, **where: 
         source,
         dtype=dtype,
         use_safetensors=True,
-        safety_checker=None,
-        feature_extractor=None,
-        requires_safety_checker=False,
+        **_without_checker(pipeline_class),
         **where,
     )
 
@@ -68,7 +71,12 @@ def _from_file(pipeline_class: Any, spec: PipelineSpec, dtype: torch.dtype) -> A
         config=spec.config,
         dtype=dtype,
         local_files_only=True,
-        safety_checker=None,
-        feature_extractor=None,
-        requires_safety_checker=False,
+        **_without_checker(pipeline_class),
     )
+
+
+def _without_checker(pipeline_class: Any) -> dict[str, Any]:
+    """What leaves the safety checker out, where the pipeline has one."""
+    known = inspect.signature(pipeline_class.__init__).parameters
+    absent = {"safety_checker": None, "feature_extractor": None, "requires_safety_checker": False}
+    return {name: value for name, value in absent.items() if name in known}

@@ -17,7 +17,7 @@ import numpy as np
 import torch
 
 from engine.decode import Decoding
-from engine.denoising import Denoising
+from engine.denoising import Denoising, Unfinished
 from engine.guidance import Guidance
 
 OnStep = Callable[[int, int], None]  # (steps done, steps in all), on the device thread
@@ -77,7 +77,7 @@ class GeneratedImage:
 
 
 class SampleState(Enum):
-    WAITING = "waiting"  # submitted; holds no rows
+    WAITING = "waiting"  # submitted, or handed over to its refiner; holds no rows
     RUNNING = "running"  # in a group, denoised step by step
     DENOISED = "denoised"  # all steps done, rows given back; waits for its turn at the VAE
     RETIRED = "retired"  # its future is settled
@@ -86,7 +86,7 @@ class SampleState(Enum):
 TRANSITIONS: Mapping[SampleState, frozenset[SampleState]] = MappingProxyType(
     {
         SampleState.WAITING: frozenset({SampleState.RUNNING, SampleState.RETIRED}),
-        SampleState.RUNNING: frozenset({SampleState.DENOISED, SampleState.RETIRED}),
+        SampleState.RUNNING: frozenset({SampleState.WAITING, SampleState.DENOISED, SampleState.RETIRED}),
         SampleState.DENOISED: frozenset({SampleState.RETIRED}),
         SampleState.RETIRED: frozenset(),
     }
@@ -109,12 +109,35 @@ class Sample:
     admitted_at: float = 0.0
     denoising: Denoising | None = None
     decoding: Decoding | None = None
+    unfinished: Unfinished | None = None  # what its refiner goes on from
     forwards: int = 0
     rows_shared: int = 0  # summed over its forwards
 
     def __post_init__(self) -> None:
         # A running future can't be cancelled behind the engine's back: that goes by the handle alone.
         self.future.set_running_or_notify_cancel()
+
+    @property
+    def models(self) -> tuple[str, ...]:
+        """All that it needs in memory."""
+        both = (self.model, self.request.refiner)  # one and the same, once it went over to its refiner
+        return tuple(dict.fromkeys(model for model in both if model is not None))
+
+    @property
+    def adapters(self) -> tuple[AdapterUse, ...]:
+        """Those of its present model: a refiner has none."""
+        return () if self.unfinished is not None else self.request.adapters
+
+    @property
+    def to_be_refined(self) -> bool:
+        return self.request.refiner is not None and self.unfinished is None
+
+    def hand_over(self) -> None:
+        """Go to the refiner, as one that waits for rows of its group."""
+        assert self.request.refiner is not None, "only a request that names a refiner goes to one"
+        self.unfinished = self.tensors.unfinished()
+        self.model, self.group, self.denoising = self.request.refiner, None, None
+        self.transition(SampleState.WAITING)
 
     @property
     def key(self) -> GroupKey:

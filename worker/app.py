@@ -39,6 +39,7 @@ from darkroom.settings import (
 )
 from darkroom.tickets import TASK_WORK, TicketOffice, make_celery
 from engine import AdapterFile, Engine, PipelineSpec
+from engine.textual_inversion import EmbeddingFile
 from safety.pipeline import SafetyPipeline
 from safety.policy import load_policy
 from safety.verdict import Stage
@@ -192,28 +193,34 @@ def _image_pipeline(settings: SafetySettings) -> SafetyPipeline:
 
 
 def _start_engine(catalogue: Catalogue, settings: WorkerSettings, metrics: Metrics) -> Engine:
-    """An engine with every model of the catalogue loaded: what can't be loaded is known before the first job."""
+    """An engine with its models loaded: every one of the catalogue, or those that fit the budget, the default first.
+
+    What can't be loaded is known before the first job.
+    """
     if settings.torch_threads:
         torch.set_num_threads(settings.torch_threads)
     try:
         engine = Engine(
-            {name: _pipeline_spec(spec) for name, spec in catalogue.models.items()},
+            {name: _pipeline_spec(spec, catalogue) for name, spec in catalogue.models.items()},
             device=settings.device,
             max_rows=settings.max_rows,
+            profile_seconds=settings.profile_seconds,
+            models_budget_bytes=settings.models_budget,
+            compile_unet=settings.compile,
             adapters={name: _adapter_file(spec) for name, spec in catalogue.adapters.items()},
             observer=EngineMetrics(metrics),
         )
     except (RuntimeError, ValueError) as error:
         raise ConfigurationError(f"DARKROOM_DEVICE or DARKROOM_MAX_ROWS is not valid: {error}") from error
     metrics.engine_samples.set_function(lambda: engine.stats().running)
-    for name in catalogue.models:
-        engine.load(name)
+    engine.preload(sorted(catalogue.models, key=lambda name: name != catalogue.default))
     engine.start()
     return engine
 
 
-def _pipeline_spec(spec: ModelSpec) -> PipelineSpec:
+def _pipeline_spec(spec: ModelSpec, catalogue: Catalogue) -> PipelineSpec:
     source = spec.source
+    own = (entry for entry in catalogue.embeddings.values() if entry.model == spec.name)
     return PipelineSpec(
         name=spec.name,
         source=str(source.folder or source.file or source.hub),
@@ -221,6 +228,9 @@ def _pipeline_spec(spec: ModelSpec) -> PipelineSpec:
         revision=source.revision,
         config=str(source.config) if source.config else None,
         dtype=spec.dtype,
+        memory=spec.memory,
+        sizes=spec.native_sizes,
+        embeddings=tuple(EmbeddingFile(entry.name, entry.token, entry.file, entry.sha256) for entry in own),
     )
 
 

@@ -10,6 +10,7 @@ class EngineMetrics:
 
     def __init__(self, metrics: Metrics) -> None:
         self._metrics = metrics
+        self._tiers: dict[str, str] = {}  # memory tier of each model
 
     def step(self, model: str, *, rows: int, seconds: float, samples: int) -> None:  # noqa: ARG002 - the protocol's
         self._metrics.step_time.labels(model).observe(seconds)
@@ -24,3 +25,15 @@ class EngineMetrics:
 
     def embedding_cache(self, *, hit: bool) -> None:
         self._metrics.embedding_lookups.labels("hit" if hit else "miss").inc()
+
+    def model_loaded(self, model: str, *, weights: int, tier: str) -> None:
+        self._metrics.model_loads.labels(model).inc()
+        self._metrics.model_bytes.labels(model, tier).set(weights)
+        self._tiers[model] = tier
+
+    def model_evicted(self, model: str) -> None:
+        self._metrics.model_evictions.labels(model).inc()
+        self._metrics.model_bytes.labels(model, self._tiers[model]).set(0)
+
+    def row_cap(self, model: str, size: str, rows: int) -> None:
+        self._metrics.row_cap.labels(model, size).set(rows)

@@ -6,19 +6,23 @@ The loop knows samples, rows and groups; a family knows which networks turn them
 from __future__ import annotations
 
 from collections.abc import Callable, Hashable, Mapping
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 import torch
 
 from engine.batch import Rows
 from engine.decode import Decoding
-from engine.denoising import Denoising
+from engine.denoising import Denoising, Unfinished
 from engine.samples import ImageRequest
 from engine.text import Embedding
 
 
 class Family(Protocol):
+    @property
+    def pipeline(self) -> Any:
+        """The diffusers pipeline whose networks it uses."""
+
     @property
     def networks(self) -> Mapping[str, torch.nn.Module]:
         """What adapters may change: `unet`, `text_encoder`, ..., by the names that adapter files use."""
@@ -32,11 +36,14 @@ class Family(Protocol):
     def encode(self, prompt: str) -> Embedding:
         """One prompt's embedding."""
 
-    def prepare(self, request: ImageRequest, encode: Callable[[str], Embedding]) -> Denoising:
+    def prepare(
+        self, request: ImageRequest, encode: Callable[[str], Embedding], *, unfinished: Unfinished | None = None
+    ) -> Denoising:
         """A sample's starting point: noise, conditioning and a scheduler of its own.
 
         Args:
             encode: `self.encode` behind a cache.
+            unfinished: what a base model left, where this one is to refine it.
         """
 
     def denoise(self, rows: Rows) -> torch.Tensor:

@@ -7,6 +7,7 @@ that a batch of strangers can share. The parity tests hold the two equal.
 from __future__ import annotations
 
 from collections.abc import Callable, Hashable, Mapping
+from types import MappingProxyType
 from typing import Any, Self
 
 import diffusers
@@ -17,80 +18,88 @@ from diffusers.utils.torch_utils import randn_tensor
 from darkroom.errors import FieldProblem, InvalidParams
 from engine.batch import Rows
 from engine.decode import Decoding, decode
-from engine.denoising import Denoising
+from engine.denoising import Denoising, Unfinished
 from engine.guidance import GUIDED_ROWS, UNGUIDED_ROWS
 from engine.image_inputs import Beginning, ImageInputs
 from engine.pipelines import PipelineSpec, read_pipeline
 from engine.previews import LatentPreview
+from engine.prompt_encoder import PromptEncoder, TextPart
 from engine.samples import ImageRequest
 from engine.schedulers import make_scheduler, step_kwargs
-from engine.text import Embedding, stack
+from engine.text import Embedding, same_length, stack
+from engine.textual_inversion import Word, read_words
 
 
 class StableDiffusion:
     """One loaded Stable Diffusion pipeline, seen through the `Family` seam."""
 
-    def __init__(self, pipeline: Any, device: torch.device) -> None:
+    def __init__(self, pipeline: Any, device: torch.device, words: Mapping[str, Word] = MappingProxyType({})) -> None:
+        """`words` are what embeddings add to its vocabulary."""
         self.pipeline = pipeline
         self.device = device
+        self._prompts = PromptEncoder(self._text_parts, device, words)
         self._images = ImageInputs(
-            encode=lambda pixels: pipeline.vae.encode(pixels).latent_dist,
-            scale=pipeline.vae.config.scaling_factor,
-            factor=pipeline.vae_scale_factor,
-            channels=pipeline.vae.config.latent_channels,
-            in_channels=pipeline.unet.config.in_channels,
+            vae=pipeline.vae, factor=pipeline.vae_scale_factor, in_channels=pipeline.unet.config.in_channels
         )
         self._preview = LatentPreview.fit(pipeline.vae, scale=pipeline.vae_scale_factor)
 
     @classmethod
     def load(cls, spec: PipelineSpec, device: torch.device, dtype: torch.dtype) -> Self:
-        return cls(read_pipeline(diffusers.StableDiffusionPipeline, spec, dtype=dtype).to(device), device)
+        pipeline = read_pipeline(diffusers.StableDiffusionPipeline, spec, dtype=dtype)
+        return cls(pipeline, device, read_words(spec.embeddings, text_encoders(pipeline)))
 
     @property
     def networks(self) -> Mapping[str, torch.nn.Module]:
         return {"unet": self.pipeline.unet, "text_encoder": self.pipeline.text_encoder}
 
     def key(self, request: ImageRequest) -> Hashable:
-        return (request.height, request.width)
+        chunks = max(self._prompts.chunks(prompt) for prompt in self._texts(request))
+        return (request.height, request.width, chunks)
 
     def rows(self, request: ImageRequest) -> int:
         return GUIDED_ROWS if self._guided(request) else UNGUIDED_ROWS
 
     def encode(self, prompt: str) -> Embedding:
-        """As the pipeline's encode_prompt, which can't be called: it logs the words that it cuts off."""
-        tokenizer, text_encoder = self.pipeline.tokenizer, self.pipeline.text_encoder
-        tokens = tokenizer(
-            prompt,
-            padding="max_length",
-            max_length=tokenizer.model_max_length,
-            truncation=True,
-            return_tensors="pt",
-        ).to(self.device)
-        mask = tokens.attention_mask if getattr(text_encoder.config, "use_attention_mask", False) else None
-        return {"encoder_hidden_states": text_encoder(tokens.input_ids, attention_mask=mask)[0]}  # (1, 77, width)
+        return {"encoder_hidden_states": self._prompts.encode(prompt).hidden}
 
-    def prepare(self, request: ImageRequest, encode: Callable[[str], Embedding]) -> Denoising:
+    def prepare(
+        self, request: ImageRequest, encode: Callable[[str], Embedding], *, unfinished: Unfinished | None = None
+    ) -> Denoising:
         self._check_size(request)
         self._images.check(request)
-        prompts = [request.negative_prompt, request.prompt] if self._guided(request) else [request.prompt]
-        conditioning = stack([encode(prompt) for prompt in prompts])
-        generator = torch.Generator("cpu").manual_seed(request.seed)  # the CPU's numbers are the same everywhere
+        conditioning = self._conditioning(request, encode)
+        # The CPU's random numbers are the same everywhere.
+        generator = unfinished.generator if unfinished else torch.Generator("cpu").manual_seed(request.seed)
         scheduler = make_scheduler(
             request.scheduler, self.pipeline.scheduler.config, num_inference_steps=request.num_inference_steps
         )
         words = conditioning["encoder_hidden_states"]
-        beginning = self._begin(request, scheduler, generator, like=words)
+        beginning = self._begin(request, scheduler, generator, like=words, unfinished=unfinished)
         return Denoising(
             latents=beginning.latents,
             conditioning={**conditioning, **self._guidance_embedding(request, words.dtype)},
-            rows=len(prompts),
+            rows=self.rows(request),
             scheduler=scheduler,
             timesteps=beginning.timesteps,
             step_kwargs=step_kwargs(request.scheduler, scheduler, generator),
             guidance=request.guidance,
             num_inference_steps=beginning.num_inference_steps,
+            generator=generator,
+            steps_before=unfinished.steps_done if unfinished else 0,
+            steps_after=beginning.steps_after,
             image=beginning.image,
         )
+
+    def _conditioning(self, request: ImageRequest, encode: Callable[[str], Embedding]) -> dict[str, torch.Tensor]:
+        """Each input's rows, the negative prompt's first."""
+        return stack(same_length([encode(prompt) for prompt in self._texts(request)], empty=lambda: encode("")))
+
+    def _texts(self, request: ImageRequest) -> list[str]:
+        """What is encoded for a request, the negative prompt first."""
+        return [request.negative_prompt, request.prompt] if self._guided(request) else [request.prompt]
+
+    def _text_parts(self) -> list[TextPart]:
+        return [TextPart("text_encoder", self.pipeline.tokenizer, self.pipeline.text_encoder)]
 
     def denoise(self, rows: Rows) -> torch.Tensor:
         prediction: torch.Tensor = self.pipeline.unet(
@@ -116,8 +125,23 @@ class StableDiffusion:
                 raise InvalidParams([FieldProblem(name, f"must be a multiple of {factor}", str(factor), nearest)])
 
     def _begin(
+        self,
+        request: ImageRequest,
+        scheduler: Any,
+        generator: torch.Generator,
+        *,
+        like: torch.Tensor,
+        unfinished: Unfinished | None,
+    ) -> Beginning:
+        if request.refiner is not None or unfinished is not None:
+            problem = FieldProblem("refiner", "this family has no base and refiner models", "")
+            raise InvalidParams([problem])
+        return self._whole(request, scheduler, generator, like=like)
+
+    def _whole(
         self, request: ImageRequest, scheduler: Any, generator: torch.Generator, *, like: torch.Tensor
     ) -> Beginning:
+        """A beginning whose steps this model does all."""
         if request.init_image is not None:
             return self._images.begin(request, scheduler, generator, like=like)
         factor = self.pipeline.vae_scale_factor
@@ -132,3 +156,9 @@ class StableDiffusion:
         scale = torch.tensor([request.guidance_scale - 1])
         embedding = self.pipeline.get_guidance_scale_embedding(scale, embedding_dim=width)
         return {"timestep_cond": embedding.to(device=self.device, dtype=dtype)}  # (1, width)
+
+
+def text_encoders(pipeline: Any) -> dict[str, Any]:
+    """A pipeline's text encoders by name, in the order in which their embeddings stand side by side."""
+    encoders = {name: getattr(pipeline, name, None) for name in ("text_encoder", "text_encoder_2")}
+    return {name: encoder for name, encoder in encoders.items() if encoder is not None}

@@ -66,7 +66,7 @@ class Adapters:
         Raises:
             AdapterInvalid: (or AdapterMismatch) when one of their files can't be used.
         """
-        names = [use.name for use in sample.request.adapters]
+        names = [use.name for use in sample.adapters]
         if not names:
             return True
         slots = self._of(sample.model, family)
@@ -79,9 +79,9 @@ class Adapters:
 
     def row(self, sample: Sample, family: Family) -> RowAdapters:
         """What each row of the sample carries."""
-        if not sample.request.adapters:
+        if not sample.adapters:
             return ()
-        return self._slots[family].uses([(use.name, use.scale) for use in sample.request.adapters])
+        return self._slots[family].uses([(use.name, use.scale) for use in sample.adapters])
 
     def denoise(self, family: Family, rows: Rows) -> torch.Tensor:
         """The family's forward, with each row's adapters at work."""
@@ -99,7 +99,7 @@ class Adapters:
 
     def text_key(self, sample: Sample, family: Family) -> Hashable:
         """What of the sample's adapters changes its embeddings."""
-        uses = sample.request.adapters
+        uses = sample.adapters
         return tuple((use.name, use.scale) for use in uses if self._slots[family].parts(use.name) - {UNET})
 
     def resident(self) -> tuple[str, ...]:

@@ -12,7 +12,8 @@ from darkroom.metrics import Metrics, describe, metrics_table
 
 ROOT = Path(__file__).parents[2]
 CLOSED = {
-    "tier", "model", "status", "outcome", "format", "result", "method", "route", "stage", "decision", "action",
+    "tier", "model", "status", "outcome", "format", "result", "method", "route", "stage", "decision", "action", "size",
+    "memory",
 }  # fmt: skip
 
 

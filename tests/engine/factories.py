@@ -57,6 +57,8 @@ class Notes:
     waits: list[float] = field(default_factory=list)
     outcomes: list[str] = field(default_factory=list)
     lookups: list[bool] = field(default_factory=list)
+    models: list[str] = field(default_factory=list)
+    caps: list[tuple[str, str, int]] = field(default_factory=list)  # (model, size, rows)
 
     def step(self, model: str, *, rows: int, seconds: float, samples: int) -> None:
         assert model == "tiny"
@@ -73,3 +75,13 @@ class Notes:
 
     def embedding_cache(self, *, hit: bool) -> None:
         self.lookups.append(hit)
+
+    def model_loaded(self, model: str, *, weights: int, tier: str) -> None:
+        assert weights > 0
+        self.models.append(f"+{model} {tier}")
+
+    def model_evicted(self, model: str) -> None:
+        self.models.append(f"-{model}")
+
+    def row_cap(self, model: str, size: str, rows: int) -> None:
+        self.caps.append((model, size, rows))

@@ -72,3 +72,13 @@ def test_a_reason_given_again_is_equal_but_another_object() -> None:
 
     assert copy is not reason
     assert (type(copy), copy.detail) == (EngineStopped, "because")
+
+
+def test_a_device_faults_reason_is_the_drivers_first_line() -> None:
+    fault = RuntimeError("CUDA error: an illegal memory access was encountered\nCompile with TORCH_USE_CUDA_DSA")
+
+    with pytest.raises(DeviceLost) as raised:
+        raise_if_fatal(fault)
+
+    assert raised.value.detail.endswith("must be replaced: CUDA error: an illegal memory access was encountered")
+    assert again(raised.value).detail == raised.value.detail

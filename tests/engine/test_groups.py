@@ -5,10 +5,9 @@ from __future__ import annotations
 from types import SimpleNamespace
 from typing import cast
 
-import pytest
-
 from engine.denoising import Denoising
 from engine.groups import Groups
+from engine.row_caps import RowCaps
 from engine.samples import Sample
 from tests.engine.factories import make_request
 
@@ -21,7 +20,7 @@ def make_running(*, rows: int = 2, side: int = 64, model: str = "tiny") -> Sampl
 
 
 def make_groups(*samples: Sample, max_rows: int = 8) -> Groups:
-    groups = Groups(max_rows)
+    groups = Groups(RowCaps(max_rows))
     for sample in samples:
         groups.add(sample)
     return groups
@@ -55,16 +54,6 @@ def test_a_group_that_outgrows_its_cap_takes_turns_within() -> None:
     assert [groups.next() for _ in range(3)] == [[a, b], [c, a], [b, c]]
 
 
-def test_a_cap_shrinks_for_its_own_group_and_never_below_a_guided_sample() -> None:
-    sample, other = make_running(side=64), make_running(side=32)
-    groups = make_groups(sample, other)
-
-    groups.shrink(sample.key, 8)
-    assert (groups.cap(sample.key), groups.cap(other.key)) == (4, 8)
-    groups.shrink(sample.key, 3)
-    assert groups.cap(sample.key) == 2
-
-
 def test_room_is_counted_per_group() -> None:
     groups = make_groups(make_running(rows=2), make_running(rows=1), max_rows=4)
     key, elsewhere = make_running().key, make_running(side=32).key
@@ -93,8 +82,3 @@ def test_rows_that_a_sample_gives_back_are_free_for_others() -> None:
 
     assert groups.rows == 1
     assert groups.has_room(sample.key, 1)
-
-
-def test_max_rows_must_hold_a_guided_sample() -> None:
-    with pytest.raises(ValueError, match="at least 2"):
-        Groups(1)

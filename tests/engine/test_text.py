@@ -8,6 +8,8 @@ import torch
 from engine.observer import SilentObserver
 from engine.text import Embedding, EmbeddingCache, stack
 
+ENTRY_BYTES = 2 * 3 * 4
+
 
 class Encoder:
     """Counts what it encodes."""
@@ -46,7 +48,7 @@ def test_models_do_not_share_embeddings() -> None:
 
 def test_the_prompt_not_used_for_longest_is_dropped_first() -> None:
     encoder = Encoder()
-    cache = EmbeddingCache(2, on_lookup=SilentObserver().embedding_cache)
+    cache = EmbeddingCache(2 * ENTRY_BYTES, on_lookup=SilentObserver().embedding_cache)
     for prompt in ("a", "b", "a", "c"):
         cache.get("model", prompt, encode=encoder)
 

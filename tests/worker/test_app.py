@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 import worker.app
-from darkroom.errors import ConfigurationError
+from darkroom.errors import ConfigurationError, DarkroomError
 from darkroom.tickets import TASK_WORK
 from tests.fixtures.ports import free_port
 from worker.app import Settings, WorkerProcess
@@ -46,12 +46,14 @@ def start() -> None:
         ("DARKROOM_POLICY", "none-such", "there is no policy named 'none-such'"),
         ("DARKROOM_DEVICE", "banana", "DARKROOM_DEVICE"),
         ("DARKROOM_MAX_ROWS", "1", "max_rows must be at least 2"),
+        ("DARKROOM_MODELS_BUDGET", "a lot", "DARKROOM_MODELS_BUDGET"),
+        ("DARKROOM_MODELS_BUDGET", "1kB", "the budget for models is 1,000"),
     ],
 )
 def test_a_bad_setting_is_named(monkeypatch: pytest.MonkeyPatch, variable: str, value: str, sentence: str) -> None:
     monkeypatch.setenv(variable, value)
 
-    with pytest.raises(ConfigurationError, match=sentence):
+    with pytest.raises(DarkroomError, match=sentence):
         start()
 
 

@@ -23,3 +23,20 @@ def test_every_forward_of_a_real_engine_is_measured(tiny_model: str) -> None:
     assert value("darkroom_engine_busy_seconds_total") > 0
     assert value("darkroom_embedding_lookups_total", result="miss") == 2
     assert value("darkroom_embedding_lookups_total", result="hit") == 2
+
+
+def test_models_and_row_caps_are_measured() -> None:
+    metrics = Metrics()
+    observer = EngineMetrics(metrics)
+
+    observer.model_loaded("tiny", weights=1_000, tier="full")
+    observer.model_loaded("other", weights=2_000, tier="slicing")
+    observer.model_evicted("tiny")
+    observer.row_cap("other", "64x64", 6)
+
+    value = metrics.registry.get_sample_value
+    assert value("darkroom_model_bytes", {"model": "tiny", "memory": "full"}) == 0
+    assert value("darkroom_model_bytes", {"model": "other", "memory": "slicing"}) == 2_000
+    assert value("darkroom_model_loads_total", {"model": "tiny"}) == 1
+    assert value("darkroom_model_evictions_total", {"model": "tiny"}) == 1
+    assert value("darkroom_row_cap", {"model": "other", "size": "64x64"}) == 6
