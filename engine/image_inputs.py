@@ -1,8 +1,8 @@
 """Where a sample starts that is given an image: image to image, and inpainting with 4- and 9-channel UNets.
 
-Does what diffusers' StableDiffusionImg2ImgPipeline and StableDiffusionInpaintPipeline do, in the same order and with
-the same random numbers, as more conditioning of a sample rather than as other pipelines. Knows arrays and a VAE; where
-the images come from is not its business.
+Does what diffusers' StableDiffusionImg2ImgPipeline and StableDiffusionInpaintPipeline do, and their twins for SDXL, in
+the same order and with the same random numbers, as more conditioning of a sample rather than as other pipelines. Knows
+arrays and a VAE; where the images come from is not its business.
 """
 
 from __future__ import annotations
@@ -16,12 +16,12 @@ from diffusers.image_processor import VaeImageProcessor
 from diffusers.utils.torch_utils import randn_tensor
 from PIL import Image
 
-from darkroom.errors import FieldProblem, InvalidParams
+from darkroom.errors import InvalidParams
 from engine.denoising import ImageConditioning
+from engine.image_problems import image_problems, steps_left
 from engine.samples import ImageRequest
 
 INPAINT_CHANNELS = 9  # of a UNet made for inpainting: latents, mask, latents of the masked image
-_CHANNELS = 3
 
 
 @dataclass(frozen=True)
@@ -32,6 +32,7 @@ class Beginning:
     timesteps: torch.Tensor  # one per model call
     num_inference_steps: int  # that are left to do
     image: ImageConditioning | None = None
+    steps_after: int = 0  # that are another model's
 
 
 @dataclass(frozen=True)
@@ -81,17 +82,14 @@ class ImageInputs:
     """Reads requests' images for one model.
 
     Args:
-        encode: pixels (1, 3, h, w) in [-1, 1] -> the VAE's distribution of latents.
-        scale: the VAE's scaling factor.
+        vae: an AutoencoderKL; its dtype may be another than the UNet's.
         factor: pixels to a latent's side.
-        channels: of the latents.
         in_channels: of the UNet.
     """
 
-    def __init__(self, *, encode: Any, scale: float, factor: int, channels: int, in_channels: int) -> None:
-        self._encode = encode
-        self._channels = channels
-        self._scale = scale
+    def __init__(self, *, vae: Any, factor: int, in_channels: int) -> None:
+        self._vae = vae
+        self._channels: int = vae.config.latent_channels
         self._factor = factor
         self.inpaints_by_channels = in_channels == INPAINT_CHANNELS
         self._pictures = VaeImageProcessor(vae_scale_factor=factor)
@@ -103,27 +101,10 @@ class ImageInputs:
         """Refuse what can't be begun.
 
         Raises:
-            InvalidParams: naming the field.
+            InvalidParams: naming the fields.
         """
-        image, mask = request.init_image, request.mask_image
-        if self.inpaints_by_channels and (image is None or mask is None):
-            missing = "init_image" if image is None else "mask_image"
-            raise InvalidParams([FieldProblem(missing, "this model repaints parts of an image, so it needs one", "")])
-        if image is None:
-            if mask is not None:
-                raise InvalidParams([FieldProblem("mask_image", "needs an init_image whose part it names", "")])
-            return
-        if image.dtype != np.uint8 or image.ndim != _CHANNELS or image.shape[2] != _CHANNELS:
-            raise InvalidParams([FieldProblem("init_image", "must be (h, w, 3) uint8", "(h, w, 3) uint8")])
-        if mask is not None and (mask.dtype != np.uint8 or mask.shape != image.shape[:2]):
-            problem = FieldProblem("mask_image", "must be (h, w) uint8, as large as the image", "(h, w) uint8")
-            raise InvalidParams([problem])
-        if not 0 < request.strength <= 1:
-            raise InvalidParams([FieldProblem("strength", "must be above 0 and at most 1", "0 to 1", 1.0)])
-        if _steps_left(request) < 1:
-            least = min(1.0, 1 / request.num_inference_steps + 1e-6)
-            problem = FieldProblem("strength", "leaves no step to do", "strength x steps at least 1", round(least, 4))
-            raise InvalidParams([problem])
+        if problems := list(image_problems(request, inpaints_by_channels=self.inpaints_by_channels)):
+            raise InvalidParams(problems)
 
     def begin(
         self, request: ImageRequest, scheduler: Any, generator: torch.Generator, *, like: torch.Tensor
@@ -133,14 +114,14 @@ class ImageInputs:
         Args:
             like: a tensor of the device and dtype that the latents shall have.
         """
-        skipped = request.num_inference_steps - _steps_left(request)
+        skipped = request.num_inference_steps - steps_left(request)
         first = skipped * scheduler.order
         if hasattr(scheduler, "set_begin_index"):
             scheduler.set_begin_index(first)
         timesteps = scheduler.timesteps[first:]
         begin = self._from_image if request.mask_image is None else self._from_masked
         latents, image = begin(request, scheduler, timesteps[:1], generator, like)
-        return Beginning(latents, timesteps, _steps_left(request), image)
+        return Beginning(latents, timesteps, steps_left(request), image)
 
     def _from_image(
         self, request: ImageRequest, scheduler: Any, first: torch.Tensor, generator: torch.Generator, like: torch.Tensor
@@ -184,14 +165,20 @@ class ImageInputs:
         return start, inpainting
 
     def _latents(self, pixels: torch.Tensor, generator: torch.Generator, like: torch.Tensor) -> torch.Tensor:
-        latents: torch.Tensor = self._encode(pixels.to(like)).sample(generator) * self._scale
-        return latents.to(like)
+        """Encode pixels (1, 3, h, w) in [-1, 1]."""
+        config = self._vae.config
+        pixels = pixels.to(device=like.device, dtype=self._vae.dtype)
+        latents: torch.Tensor = self._vae.encode(pixels).latent_dist.sample(generator).to(like)
+        # SDXL's inpainting pipeline forgets the shift here and undoes it at the end, which discolours what is kept.
+        if getattr(config, "latents_mean", None) is not None and getattr(config, "latents_std", None) is not None:
+            mean, deviation = (
+                torch.tensor(each).view(1, -1, 1, 1).to(like) for each in (config.latents_mean, config.latents_std)
+            )
+            latents = (latents - mean) / deviation
+        scaled: torch.Tensor = latents * config.scaling_factor
+        return scaled
 
 
 def _picture(array: np.ndarray | None) -> Image.Image:
     assert array is not None, "a request without an image begins from noise"
     return Image.fromarray(array)
-
-
-def _steps_left(request: ImageRequest) -> int:
-    return min(int(request.num_inference_steps * request.strength), request.num_inference_steps)

@@ -17,7 +17,7 @@ from tests.engine.factories import make_request
 from tests.engine.tiny import save_tiny_pipeline
 
 SHIPPED = Path(__file__).parents[2] / "models" / "darkroom-tiny"
-SCHEDULERS = ("dpmpp_2m", "ddim", "euler", "euler_a", "pndm", "unipc", "ddpm")
+SCHEDULERS = ("dpmpp_2m", "ddim", "euler", "euler_a", "pndm", "unipc", "heun", "lms", "deis", "ddpm")
 PICTURE = np.random.default_rng(3).integers(0, 256, (64, 64, 3), dtype=np.uint8)
 WIDE = np.random.default_rng(4).integers(0, 256, (48, 100, 3), dtype=np.uint8)
 
@@ -146,18 +146,18 @@ def test_a_wrong_image_names_its_field(changes: dict[str, Any], field: str, make
     assert [problem.field for problem in error.problems] == [field]
 
 
-@pytest.mark.parametrize("missing", ["init_image", "mask_image"])
+@pytest.mark.parametrize("missing", [["init_image", "mask_image"], ["mask_image"]])
 def test_an_inpainting_model_wants_an_image_and_a_mask(
-    missing: str, tiny_inpaint: Path, make_engine: MakeEngine
+    missing: list[str], tiny_inpaint: Path, make_engine: MakeEngine
 ) -> None:
     engine = make_engine(tiny_inpaint)
     engine.start()
-    changes = {"init_image": None, "mask_image": None} if missing == "init_image" else {missing: None}
 
-    error = engine.submit("tiny", make_masked_request(**changes)).future.exception(timeout=60)
+    request = make_masked_request(**dict.fromkeys(missing))
+    error = engine.submit("tiny", request).future.exception(timeout=60)
 
     assert isinstance(error, InvalidParams)
-    assert [problem.field for problem in error.problems] == [missing]
+    assert [problem.field for problem in error.problems] == missing
 
 
 @pytest.mark.slow
