@@ -25,7 +25,7 @@ from typing import Any
 import diffusers
 import torch
 
-from engine import Engine, GeneratedImage, ImageRequest, PipelineSpec
+from engine import Engine, EngineHandle, GeneratedImage, ImageRequest, PipelineSpec
 from engine.batch import predict
 from engine.families.sd import StableDiffusion
 from engine.samples import Sample
@@ -220,23 +220,35 @@ def run_alone(engine: Engine, model: str, wanted: Sequence[ImageRequest]) -> lis
     return [_latents(engine.submit(model, request).future.result()) for request in wanted]
 
 
-def run_crowd(engine: Engine, model: str, wanted: Sequence[ImageRequest], *, seed: int = 0) -> list[torch.Tensor]:
-    """The same images, up to eight in flight, in shuffled order: each step of one lets the next one in."""
-    order = list(range(len(wanted)))
+def run_crowd(
+    engine: Engine, model: str, wanted: Sequence[ImageRequest], *, doomed: Sequence[ImageRequest] = (), seed: int = 0
+) -> list[torch.Tensor]:
+    """The same images, up to eight in flight, in shuffled order: each step of one lets the next one in.
+
+    Args:
+        doomed: neighbours that end after a step of theirs, cancelled or failing by turns.
+    """
+    order = list(range(len(wanted) + len(doomed)))
     random.Random(seed).shuffle(order)
-    crowd = _Crowd(engine, model, wanted, deque(order))
+    crowd = _Crowd(engine, model, [*wanted, *doomed], deque(order), doomed=len(doomed))
     crowd.let_in()
-    return [_latents(future.result()) for future in crowd.all_futures()]
+    futures = crowd.all_futures()
+    for index, future in enumerate(futures[len(wanted) :]):
+        assert future.exception() is not None or doomed[index].num_inference_steps == 1, "it was to end early"
+    return [_latents(future.result()) for future in futures[: len(wanted)]]
 
 
 class _Crowd:
     """Lets images in from the device thread, so that who meets whom does not depend on the machine's load."""
 
-    def __init__(self, engine: Engine, model: str, wanted: Sequence[ImageRequest], order: deque[int]) -> None:
+    def __init__(
+        self, engine: Engine, model: str, wanted: Sequence[ImageRequest], order: deque[int], *, doomed: int
+    ) -> None:
         self._engine = engine
         self._model = model
         self._wanted = wanted
         self._order = order
+        self._first_doomed = len(wanted) - doomed
         self._futures: dict[int, Future[GeneratedImage]] = {}
         self._in_flight = 0
         self._all_in = threading.Event()
@@ -245,11 +257,19 @@ class _Crowd:
         if self._order and self._in_flight < CROWD:
             self._in_flight += 1
             index = self._order.popleft()
-            future = self._engine.submit(self._model, self._wanted[index], on_step=self.let_in).future
-            self._futures[index] = future
-            future.add_done_callback(self._left)
+            handle: list[EngineHandle] = []
+            on_step = self.let_in if index < self._first_doomed else partial(self._spoil, index, handle)
+            handle.append(self._engine.submit(self._model, self._wanted[index], on_step=on_step))
+            self._futures[index] = handle[0].future
+            handle[0].future.add_done_callback(self._left)
         if len(self._futures) == len(self._wanted):
             self._all_in.set()
+
+    def _spoil(self, index: int, handle: list[EngineHandle], *_progress: int) -> None:
+        if index % 2 and handle:  # the very first may take its step before its handle is there
+            handle[0].cancel()
+        else:
+            raise ConnectionError("nobody listens")
 
     def _left(self, _future: Future[GeneratedImage]) -> None:
         self._in_flight -= 1

@@ -1,0 +1,327 @@
+"""How close the engine's images come to diffusers' own, feature by feature.
+
+Each image is made by the reference (diffusers' pipeline for that feature; compel's embeddings where prompts have
+weights), by the engine alone, and in one crowd of all features of its model, among neighbours that are cancelled or
+fail. What the shipped model can't show is shown on tiny pipelines with random weights, in the real formats.
+
+    python -m bench.exactness        # writes docs/exactness.md
+"""
+
+from __future__ import annotations
+
+import argparse
+import platform
+import random
+import tempfile
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any, Protocol
+
+import diffusers
+import numpy as np
+import torch
+
+from bench.image_parity import ImageReference, half_mask
+from bench.parity import (
+    BOUND,
+    CONSISTENCY,
+    CROWD,
+    REFERENCE,
+    Reference,
+    Row,
+    consistency_row,
+    difference,
+    random_mix,
+    random_requests,
+    requests,
+    run_alone,
+    run_crowd,
+    small_matrix,
+)
+from bench.sdxl_parity import SdxlReference
+from bench.text_parity import TextReference
+from darkroom.schedulers import SCHEDULERS
+from engine import AdapterFile, AdapterUse, Engine, ImageRequest, PipelineSpec
+from tests.engine.lora.files import in_kohya_names, in_peft_names, random_lora, save_lora
+from tests.engine.lora.reference import LoraReference
+from tests.engine.tiny import save_tiny_pipeline
+from tests.engine.tiny_sdxl import save_tiny_refiner, save_tiny_sdxl
+
+ROOT = Path(__file__).parents[1]
+SHIPPED = ROOT / "models" / "darkroom-tiny"
+ATTENTION = ("to_q", "to_k", "to_v", "to_out.0")
+SOME_SAMPLERS = ("dpmpp_2m", "euler", "heun", "pndm", "dpmpp_2m_sde_karras")
+TITLES = {name: SCHEDULERS[name].title for name in REFERENCE}
+
+PAGE = """\
+# Exactness
+
+Every image of the engine equals that of diffusers' own pipeline for the same request, whoever shares its batch. Each
+figure is the worst relative difference ||ours - reference|| / ||reference|| of the final latents in fp32 on the CPU
+(step by step: of any single step). Bound: {bound:g}. In the crowd all features of one model are mixed, up to {crowd}
+images in flight, each joining while others run, among neighbours that are cancelled or fail.
+
+| model | feature | images | alone | in the crowd |
+|---|---|---|---|---|
+{rows}
+
+Worst: **{worst:.1e}**, over {images} images.
+
+Rounding moves a consistency sampler's result more with each step, so LCM and TCD are held end to end in few steps at
+guidance 1 and 2, and one step at a time beyond.
+
+Random mixes on darkroom-tiny (scheduler, guidance 1 to 12, rescale, stop and 2 to 30 steps drawn at random), {mixes}
+images in a crowd: worst {mixes_worst:.1e}; {above} above {bound:g}, where the bound becomes ten times the difference
+that a batch of {crowd} makes to the reference itself; {beyond} above that.
+
+`guidance_stop` is exact too, against diffusers' own cut-off callback; it is called approximate because its image is
+another one than that of guidance to the end.
+
+torch {torch}, diffusers {diffusers}, {machine}, {threads} thread(s). Made by `python -m bench.exactness`.
+`bench/parity.md` has the samplers at more step counts and guidances; `tests/engine/` holds all of it at the bound.
+"""
+
+
+class Latents(Protocol):
+    def latents(self, request: ImageRequest) -> torch.Tensor: ...
+
+
+@dataclass(frozen=True)
+class Feature:
+    """What is shown, and by which images."""
+
+    name: str
+    reference: Latents
+    requests: Sequence[ImageRequest]
+
+
+@dataclass(frozen=True)
+class Model:
+    """One model's features, and what an engine needs to make them."""
+
+    title: str
+    specs: Sequence[PipelineSpec]  # the first one is asked for images
+    features: Sequence[Feature]
+    adapters: Mapping[str, AdapterFile] = field(default_factory=dict)
+
+
+def measure(model: Model) -> list[Row]:
+    """One row a feature."""
+    name, *_ = (spec.name for spec in model.specs)
+    wanted = [request for feature in model.features for request in feature.requests]
+    expected = [feature.reference.latents(request) for feature in model.features for request in feature.requests]
+    specs = {spec.name: spec for spec in model.specs}
+    with Engine(specs, device="cpu", dtype="float32", keep_latents=True, adapters=model.adapters) as engine:
+        for spec in model.specs:
+            engine.load(spec.name)
+        alone = _differences(run_alone(engine, name, wanted), expected)
+        doomed = [replace(request, seed=request.seed + 10_000) for request in wanted[::3]]
+        crowd = _differences(run_crowd(engine, name, wanted, doomed=doomed), expected)
+    rows, start = [], 0
+    for feature in model.features:
+        part = slice(start, start + len(feature.requests))
+        rows.append(Row(feature.name, len(feature.requests), max(alone[part]), max(crowd[part])))
+        start = part.stop
+    return rows
+
+
+def _differences(ours: Sequence[torch.Tensor], expected: Sequence[torch.Tensor]) -> list[float]:
+    return [difference(*pair) for pair in zip(ours, expected, strict=True)]
+
+
+def plain_request(size: int, **changes: Any) -> ImageRequest:
+    """Guided, in ten steps."""
+    scheduler = changes.pop("scheduler", "dpmpp_2m")
+    return replace(requests(scheduler, [(5.0, 10)], size=size)[0], **changes)
+
+
+def sampler_features(reference: Latents, size: int) -> list[Feature]:
+    """One for each sampler with all its spacings, and one for each option of guidance."""
+    joined: dict[str, list[ImageRequest]] = {}
+    for name, wanted in small_matrix(size).items():
+        info = SCHEDULERS.get(name)
+        title = name if info is None else TITLES[info.base] + (", every spacing" if info.spaced else "")
+        joined.setdefault(title, []).extend(wanted)
+    return [Feature(name, reference, wanted) for name, wanted in joined.items()]
+
+
+def image_features(reference: Latents, size: int, *, from_image: bool = True) -> list[Feature]:
+    picture = np.random.default_rng(3).integers(0, 256, (size, size, 3), dtype=np.uint8)
+    wide = np.random.default_rng(4).integers(0, 256, (size // 2, size + 20, 3), dtype=np.uint8)
+    box = np.zeros((size, size), dtype=np.uint8)
+    box[size // 4 : size // 2, size // 3 : size // 2 + 8] = 255
+
+    def ask(**changes: Any) -> ImageRequest:
+        return plain_request(size, **{"init_image": picture, "strength": 0.6, **changes})
+
+    def paint(**changes: Any) -> ImageRequest:
+        return ask(**{"mask_image": half_mask(size, size), **changes})
+
+    image_to_image = [
+        Feature("image to image", reference, [ask(scheduler=name) for name in SOME_SAMPLERS]),
+        Feature("image to image, strength 0.2 to 1", reference, [ask(strength=share) for share in (0.2, 0.5, 1.0)]),
+        Feature("image to image, resized", reference, [ask(init_image=wide, height=size // 2)]),
+    ]
+    return [
+        *(image_to_image if from_image else ()),
+        Feature("inpainting", reference, [paint(scheduler=name) for name in SOME_SAMPLERS]),
+        Feature("inpainting, strength 0.2 to 1", reference, [paint(strength=share) for share in (0.2, 0.5, 1.0)]),
+        Feature("inpainting, mask blurred", reference, [paint(mask_image=box, mask_blur=8)]),
+        Feature("inpainting, mask with padding", reference, [paint(mask_image=box, mask_padding=8)]),
+    ]
+
+
+def text_features(reference: Latents, size: int) -> list[Feature]:
+    prompts = {
+        "prompt weights": ["a (red:1.4) circle on [blue]", "((pastel)) mountains, (dark:0.5)", "a (yellow:0) star"],
+        "prompts of several chunks": ["a red circle on a blue background, " * 12, "a (red:1.3) circle, " * 30],
+    }
+    return [
+        Feature(name, reference, [plain_request(size, prompt=text, seed=seed) for seed, text in enumerate(texts)])
+        for name, texts in prompts.items()
+    ]
+
+
+def lora_files(pipeline: Any, folder: Path, *, model: str) -> dict[str, AdapterFile]:
+    """Random ones: attention alone, every layer, with text encoder, and kohya's names with alpha."""
+    unet, text = {"unet": pipeline.unet}, {"text_encoder": pipeline.text_encoder}
+    encoder = random_lora(text, layers=("q_proj", "k_proj", "v_proj", "out_proj", "fc1", "fc2"), seed=4, size=0.1)
+    tensors = {
+        "attention": in_peft_names(random_lora(unet, layers=ATTENTION, seed=1)),
+        "whole": in_peft_names(random_lora(unet, layers=("",), seed=2, rank=2, size=0.1)),
+        "kohya": in_kohya_names(random_lora(unet, layers=(*ATTENTION, "conv1"), seed=3, rank=8, size=0.1), alpha=3.0),
+        "text": in_peft_names(random_lora(unet, layers=ATTENTION, seed=5) | encoder),
+    }
+    return {name: save_lora(folder / f"{name}.safetensors", each, model=model) for name, each in tensors.items()}
+
+
+def lora_features(reference: Latents, size: int) -> list[Feature]:
+    def ask(*uses: tuple[str, float], **changes: Any) -> ImageRequest:
+        return plain_request(size, adapters=tuple(AdapterUse(name, scale) for name, scale in uses), **changes)
+
+    return [
+        Feature("LoRA, diffusers' names", reference, [ask(("attention", 1.0)), ask(("whole", 0.7), scheduler="euler")]),
+        Feature("LoRA, kohya's names", reference, [ask(("kohya", 1.0)), ask(("kohya", -0.5), guidance_scale=1.0)]),
+        Feature("LoRA, text encoder too", reference, [ask(("text", 1.0)), ask(("text", 0.4), seed=5)]),
+        Feature(
+            "LoRAs stacked",
+            reference,
+            [
+                ask(("attention", 0.7), ("whole", 1.2)),
+                ask(("attention", 0.5), ("whole", -0.4), ("kohya", 0.9), ("text", 0.3)),
+            ],
+        ),
+    ]
+
+
+def sdxl_features(reference: Latents, size: int) -> list[Feature]:
+    refined = {"refiner": "refiner", "refiner_start": 0.7}
+    return [
+        Feature("SDXL base", reference, [plain_request(size, scheduler=name) for name in SOME_SAMPLERS]),
+        Feature(
+            "SDXL base, unguided and rescaled",
+            reference,
+            [plain_request(size, guidance_scale=1.0), plain_request(size, guidance_rescale=0.7)],
+        ),
+        Feature(
+            "SDXL base and refiner",
+            reference,
+            [plain_request(size, scheduler=name, **refined) for name in ("euler", "dpmpp_2m", "heun")],
+        ),
+    ]
+
+
+def models(folder: Path) -> list[Model]:
+    size, tiny = 128, 64
+    shipped = Reference(SHIPPED)
+    loras = lora_files(shipped.pipeline, folder, model="darkroom-tiny")
+    v, nine = (
+        save_tiny_pipeline(folder / "v", prediction_type="v_prediction"),
+        save_tiny_pipeline(folder / "nine", in_channels=9),
+    )
+    base, refiner = save_tiny_sdxl(folder / "sdxl"), save_tiny_refiner(folder / "refiner")
+    return [
+        Model(
+            "darkroom-tiny",
+            [PipelineSpec("darkroom-tiny", str(SHIPPED))],
+            [
+                *sampler_features(shipped, size),
+                *text_features(TextReference(SHIPPED), size),
+                *image_features(ImageReference(SHIPPED), size),
+                *lora_features(LoraReference(SHIPPED, loras), size),
+            ],
+            loras,
+        ),
+        Model(
+            "random SD 2.x (v-prediction)",
+            [PipelineSpec("v", str(v))],
+            [
+                Feature(
+                    "samplers",
+                    Reference(v),
+                    [plain_request(tiny, scheduler=name) for name in REFERENCE if name not in CONSISTENCY],
+                )
+            ],
+        ),
+        Model(
+            "random SD 1.x (9-channel UNet)",
+            [PipelineSpec("nine", str(nine))],
+            image_features(ImageReference(nine), tiny, from_image=False),
+        ),
+        Model(
+            "random SDXL",
+            [PipelineSpec("base", str(base), family="sdxl"), PipelineSpec("refiner", str(refiner), family="sdxl")],
+            [
+                *sdxl_features(SdxlReference(base, refiner), tiny),
+                *text_features(TextReference(base, family="sdxl"), tiny),
+            ],
+        ),
+    ]
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--mixes", type=int, default=32, help="random mixes")
+    parser.add_argument("--out", type=Path, default=ROOT / "docs" / "exactness.md")
+    options = parser.parse_args()
+
+    diffusers.utils.logging.set_verbosity_error()  # it lists the config keys that a scheduler class has no use for
+    random.seed(0)
+    rows: list[tuple[str, Row]] = []
+    with tempfile.TemporaryDirectory() as folder:
+        for model in models(Path(folder)):
+            for row in measure(model):
+                rows.append((model.title, row))
+                print(model.title, row, flush=True)
+    shipped = Reference(SHIPPED)
+    rows += [("darkroom-tiny", consistency_row(name, shipped, 128, (8, 25))) for name in CONSISTENCY]
+    spec = PipelineSpec("darkroom-tiny", str(SHIPPED))
+    with Engine({spec.name: spec}, device="cpu", dtype="float32", keep_latents=True) as engine:
+        engine.load(spec.name)
+        mixes = random_mix(engine, spec.name, shipped, random_requests(options.mixes, size=128, seed=2026))
+    options.out.write_text(_page(rows, mixes), encoding="utf-8")
+
+
+def _page(rows: Sequence[tuple[str, Row]], mixes: Sequence[tuple[float, float]]) -> str:
+    return PAGE.format(
+        bound=BOUND,
+        crowd=CROWD,
+        rows="\n".join(
+            f"| {model} | {row.what} | {row.images} | {row.alone:.1e} | {row.crowd:.1e} |" for model, row in rows
+        ),
+        worst=max(max(row.alone, row.crowd) for _, row in rows),
+        images=sum(row.images for _, row in rows),
+        mixes=len(mixes),
+        mixes_worst=max(off for off, _ in mixes),
+        above=sum(off > BOUND for off, _ in mixes),
+        beyond=sum(off > bound for off, bound in mixes),
+        torch=torch.__version__,
+        diffusers=diffusers.__version__,
+        machine=platform.machine(),
+        threads=torch.get_num_threads(),
+    )
+
+
+if __name__ == "__main__":
+    main()
