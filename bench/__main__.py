@@ -12,6 +12,7 @@ MEASUREMENTS = (
     ("bench.parity", MODEL),
     ("bench.batching", MODEL),
     ("bench.adherence",),
+    ("bench.styles",),
 )
 
 

@@ -52,8 +52,17 @@ def looks_of(image: Image.Image) -> Looks:
     )
 
 
+@dataclass(frozen=True)
+class Agreement:
+    """In which points an image is as it was asked for."""
+
+    shape: bool = True
+    colour: bool = True
+    background: bool = True
+
+
 class StyleEye:
-    """Tells shape, colour and background of an image that is flat, in one style, or between the two."""
+    """Compares an image that is flat, in one style, or between the two with what was asked for."""
 
     def __init__(self, style: str) -> None:
         painters: Sequence[Painter] = (paint, lambda scene, size: paint_in(style, scene, size))
@@ -66,17 +75,20 @@ class StyleEye:
         ]
         self._inks, self._grounds = _palettes(painters)
 
-    def see(self, image: Image.Image) -> Combination:
-        """What the image shows, as far as one can tell."""
+    def compare(self, image: Image.Image, asked: Combination) -> Agreement:
+        """In which points the image shows what was asked for."""
         pixels = _pixels(image)
-        return Combination(
-            self._shape(image), _nearest(self._inks, _ink(pixels)), _nearest(self._grounds, _ground(pixels))
+        return Agreement(
+            shape=self._shape(image) == asked.shape,
+            colour=_is_nearest(self._inks, _ink(pixels), asked.colour),
+            background=_is_nearest(self._grounds, _ground(pixels), asked.background),
         )
 
     def accuracy(self, combinations: Sequence[Combination]) -> float:
-        """The share of painted pictures in the style that it tells right in every point."""
+        """The share of painted pictures in the style that it finds right in every point."""
         rng = random.Random(21)
-        return float(np.mean([self.see(self._paint_styled(scene_of(c, rng), 128)) == c for c in combinations]))
+        painted = [(self._paint_styled(scene_of(c, rng), 128), c) for c in combinations]
+        return float(np.mean([self.compare(image, c) == Agreement() for image, c in painted]))
 
     def _shape(self, image: Image.Image) -> str:
         spectrum = np.conj(np.fft.rfft2(_grey(image)))
@@ -134,5 +146,7 @@ def _grey(image: Image.Image) -> Pixels:
     return grey
 
 
-def _nearest(palette: Sequence[tuple[str, Pixels]], rgb: Pixels) -> str:
-    return min(palette, key=lambda entry: float(np.square(entry[1] - rgb).sum()))[0]
+def _is_nearest(palette: Sequence[tuple[str, Pixels]], rgb: Pixels, name: str) -> bool:
+    """Whether no other name is nearer; where a style gives all names one colour, each of them is."""
+    distances = [(float(np.square(colour - rgb).sum()), each) for each, colour in palette]
+    return min(d for d, each in distances if each == name) <= min(d for d, _ in distances)

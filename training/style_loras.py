@@ -24,7 +24,7 @@ BASE = "darkroom-tiny"
 LICENCE = "Apache-2.0"
 # A style is in textures and edges as much as in attention, so every layer of the UNet's blocks learns a little.
 TARGETS = (*UNET_TARGETS, "proj_in", "proj_out", "ff.net.0.proj", "ff.net.2", "conv1", "conv2")
-SETTINGS = LoraSettings(rank=4, alpha=4.0, targets=TARGETS, size=128, steps=800, batch=16, rate=6e-3, seed=3)
+SETTINGS = LoraSettings(rank=4, alpha=4.0, targets=TARGETS, size=128, steps=2400, batch=16, rate=6e-3, seed=3)
 PICTURES = 1500
 DESCRIPTIONS: Mapping[str, str] = MappingProxyType(
     {

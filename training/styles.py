@@ -18,10 +18,9 @@ from training.captions import caption
 from training.painter import OUTLINES, OVERSAMPLE, paint
 from training.scenes import COLOURS, RGB, Landscape, Picture, Scene, Thing, sample_scene
 
-NIGHT: RGB = (6, 6, 14)
-NIGHT_SHARE = 0.78  # of the dark in neon's backgrounds
+NIGHT: RGB = (14, 10, 26)  # neon's background, whatever colour the caption gives it
 GLOW = 0.045  # radius, in parts of the picture's side
-RIM = 0.045  # width of contours: thinner ones are lost in latents of an eighth of the side
+RIM = 0.055  # width of contours: thinner ones are lost in latents of an eighth of the side
 
 
 def styled_pair(style: str, seed: int, size: int) -> tuple[Image.Image, str]:
@@ -50,16 +49,10 @@ def _pastel(picture: Picture, size: int) -> Image.Image:
 
 
 def _neon(picture: Picture, size: int) -> Image.Image:
-    dark = _dark(picture, size)
+    dark = Image.new("RGB", (size, size), NIGHT)
     tubes = _landscape_tubes(picture, size) if isinstance(picture, Landscape) else _scene_tubes(picture, size)
     glow = tubes.filter(ImageFilter.GaussianBlur(GLOW * size))
     return ImageChops.screen(ImageChops.screen(dark, glow), tubes)
-
-
-def _dark(picture: Picture, size: int) -> Image.Image:
-    """The background alone, at night."""
-    bare = replace(picture, things=()) if isinstance(picture, Scene) else picture
-    return Image.blend(paint(bare, size), Image.new("RGB", (size, size), NIGHT), NIGHT_SHARE)
 
 
 def _scene_tubes(scene: Scene, size: int) -> Image.Image:
