@@ -12,7 +12,9 @@ from darkroom.jobs import Tier
 from darkroom.settings import (
     ALL_SETTINGS,
     ApiSettings,
+    DeliverySettings,
     ObjectStoreSettings,
+    WebhookSettings,
     WorkerSettings,
     settings_table,
 )
@@ -108,3 +110,27 @@ def test_configuration_page_equals_the_code() -> None:
 
     assert settings_table().strip() in page
     assert page.count("| `DARKROOM_") == sum(len(cls.model_fields) for cls in ALL_SETTINGS)
+
+
+@pytest.mark.parametrize(
+    ("cls", "name", "value"),
+    [
+        (WebhookSettings, "WEBHOOK_PORTS", "443,many"),
+        (WebhookSettings, "WEBHOOK_PORTS", "0"),
+        (WebhookSettings, "WEBHOOK_PORTS", "9-1"),
+        (WebhookSettings, "WEBHOOK_NETWORKS", "10.0.0.1/8"),
+        (DeliverySettings, "DELIVERY_RETRY_SECONDS", "5,soon"),
+        (DeliverySettings, "DELIVERY_RETRY_SECONDS", "5,-1"),
+    ],
+)
+def test_lists_of_the_webhooks_are_read_at_the_start(
+    monkeypatch: pytest.MonkeyPatch, cls: type, name: str, value: str
+) -> None:
+    monkeypatch.setenv(f"DARKROOM_{name}", value)
+
+    with pytest.raises(ConfigurationError, match=f"^DARKROOM_{name} must "):
+        cls.from_env()
+
+
+def test_webhook_ports_are_numbers_and_spans() -> None:
+    assert WebhookSettings(webhook_ports="443, 9000-9002").ports == {443, 9000, 9001, 9002}
