@@ -16,9 +16,11 @@ import json
 import os
 import platform
 import statistics
-from collections.abc import Callable, Mapping, Sequence
+import sys
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -45,16 +47,19 @@ class Bench:
     arms: Sequence[RunningArm]
     adapter_sets: tuple[Adapters, ...]
     rounds: int
+    jobs: int  # of one trace
 
     def of(self, names: Sequence[str]) -> list[RunningArm]:
         return [arm for arm in self.arms if arm.arm.name in names]
 
-    def interleaved(self, arms: Sequence[RunningArm]) -> list[tuple[int, RunningArm]]:
+    def interleaved(self, arms: Sequence[RunningArm]) -> Iterator[tuple[int, RunningArm]]:
         """(round, arm), the order turned by one place each round."""
         order = list(arms)
-        return [
-            (turn, order[(index + turn) % len(order)]) for turn in range(self.rounds) for index in range(len(order))
-        ]
+        for turn in range(self.rounds):
+            for index in range(len(order)):
+                arm = order[(index + turn) % len(order)]
+                print(f"round {turn + 1} of {self.rounds}: {arm.arm.name}", file=sys.stderr, flush=True)
+                yield turn, arm
 
 
 def main() -> None:
@@ -65,6 +70,7 @@ def main() -> None:
     parser.add_argument("--threads", type=int, default=os.cpu_count() or 1, help="PyTorch threads of every arm")
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--jobs", type=int, default=40, help="of one trace")
+    parser.add_argument("--only", nargs="+", choices=MEASUREMENTS, default=list(MEASUREMENTS), help="keep the others")
     parser.add_argument("--out", type=Path, default=Path(__file__).with_suffix(".json"))
     options = parser.parse_args()
 
@@ -75,16 +81,13 @@ def main() -> None:
     arms = all_arms(options.peers_python, options.examples)
     with running(arms, model=model, adapters=adapters, threads=options.threads) as started:
         sets: tuple[Adapters, ...] = ((), *(((name, 1.0),) for name in list(adapters)[:3]))
-        bench = Bench(started, sets, options.rounds)
-        results = {
-            "equal": equal(bench),
-            "mixed": mixed(bench),
-            "arrivals": arrivals(bench, jobs=options.jobs),
-            "short": short_job(bench),
-        }
-    facts = {**machine(), "threads": options.threads, "model": model.name, "rounds": options.rounds}
-    facts["arms"] = {arm.name: arm.title for arm in arms}
-    options.out.write_text(json.dumps({**facts, **results}, indent=1) + "\n", encoding="utf-8")
+        bench = Bench(started, sets, options.rounds, options.jobs)
+        facts = {**machine(), "threads": options.threads, "model": model.name, "rounds": options.rounds}
+        facts["arms"] = {arm.name: arm.title for arm in arms}
+        results = json.loads(options.out.read_text(encoding="utf-8")) if options.out.is_file() else {}
+        for name in options.only:  # kept one by one: a run takes half an hour
+            results |= {**facts, name: MEASUREMENTS[name](bench)}
+            options.out.write_text(json.dumps(results, indent=1) + "\n", encoding="utf-8")
     options.out.with_suffix(".md").write_text(page(facts, results), encoding="utf-8")
     print(options.out.with_suffix(".md").read_text(encoding="utf-8"))
 
@@ -106,6 +109,8 @@ def mixed(bench: Bench, count: int = 32) -> dict[str, list[float]]:
 def _bursts(bench: Bench, jobs: Callable[[Arm, int], list[Job]]) -> dict[str, list[float]]:
     speeds: dict[str, list[float]] = {arm.arm.name: [] for arm in bench.arms}
     pictures: dict[int, dict[str, list[Answer]]] = {}
+    for arm in bench.arms:  # warm
+        arm.burst(equal_burst(2))
     for turn, arm in bench.interleaved(bench.arms):
         answers = arm.burst(jobs(arm.arm, turn))
         speeds[arm.arm.name].append(len(answers) / max(answer.answered for answer in answers))
@@ -115,17 +120,17 @@ def _bursts(bench: Bench, jobs: Callable[[Arm, int], list[Job]]) -> dict[str, li
     return speeds
 
 
-def arrivals(bench: Bench, *, jobs: int) -> dict[str, Any]:
+def arrivals(bench: Bench) -> dict[str, Any]:
     """Latencies under Poisson arrivals at `LOAD` of P0's capacity, by arm and trace."""
     serial = bench.of(["P0"])[0]
     capacities = []
     for seed in range(2):  # the first one warms up
-        answers = serial.burst([job for _, job in poisson_trace(jobs, bench.adapter_sets, seed=1_000 + seed)])
+        answers = serial.burst([job for _, job in poisson_trace(bench.jobs, bench.adapter_sets, seed=1_000 + seed)])
         capacities.append(len(answers) / max(answer.answered for answer in answers))
     rate = LOAD * capacities[-1]
     latencies: dict[str, list[list[float]]] = {arm.arm.name: [] for arm in bench.of(TRACE_ARMS)}
     for turn, arm in bench.interleaved(bench.of(TRACE_ARMS)):
-        trace = [(at / rate, job) for at, job in poisson_trace(jobs, bench.adapter_sets, seed=turn)]
+        trace = [(at / rate, job) for at, job in poisson_trace(bench.jobs, bench.adapter_sets, seed=turn)]
         latencies[arm.arm.name].append([answer.latency for answer in arm.play(trace)])
     return {"capacity": capacities[-1], "rate": rate, "latencies": latencies}
 
@@ -142,6 +147,11 @@ def short_job(bench: Bench) -> dict[str, dict[str, list[float]]]:
             answers = arm.play([*((0.0, job) for job in long_ones), (0.4, quick)])
             by_arm[arm.arm.name].append(answers[-1].latency / alone)
     return ratios
+
+
+MEASUREMENTS: Mapping[str, Callable[[Bench], Any]] = MappingProxyType(
+    {"equal": equal, "mixed": mixed, "arrivals": arrivals, "short": short_job}
+)
 
 
 def _same_pictures(by_arm: Mapping[str, Sequence[Answer]]) -> None:
