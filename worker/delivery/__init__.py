@@ -1,0 +1,1 @@
+"""Delivers webhooks: a process of its own, without torch."""
