@@ -94,6 +94,34 @@ class ObjectNotFound(InvalidRequest):
     status = 404
 
 
+class EndpointNotFound(InvalidRequest):
+    """There is no such webhook endpoint."""
+
+    code = "endpoint_not_found"
+    status = 404
+
+
+class EndpointDisabled(InvalidRequest):
+    """The webhook endpoint is disabled: enable it first."""
+
+    code = "endpoint_disabled"
+    status = 409
+
+
+class DeliveryNotFound(InvalidRequest):
+    """There is no such undelivered event."""
+
+    code = "delivery_not_found"
+    status = 404
+
+
+class TooManyEndpoints(InvalidRequest):
+    """There are as many webhook endpoints as one owner may have: delete one first."""
+
+    code = "too_many_endpoints"
+    status = 409
+
+
 class UnknownModel(InvalidRequest):
     """The catalogue has no such model."""
 
@@ -191,6 +219,12 @@ class TicketsUnavailable(Transient):
     code = "tickets_unavailable"
 
 
+class SealBroken(DarkroomError):
+    """A sealed text can't be opened: its key is not in DARKROOM_SECRET_FILE, or it was changed."""
+
+    code = "seal_broken"
+
+
 class InputUnavailable(DarkroomError):
     """A picture that came with the job is missing in the object store, or damaged there."""
 
@@ -249,6 +283,12 @@ class ClaimLost(DarkroomError):
     """The job's lease was taken by somebody else; this attempt's result is not wanted any more."""
 
     code = "claim_lost"
+
+
+class ClaimHeld(DarkroomError):
+    """The worker has to finish what it has in hand before it may claim again."""
+
+    code = "claim_held"
 
 
 class EngineStopped(Fatal):

@@ -58,6 +58,14 @@ class JobSettings(_Settings):
     max_transient: int = Field(5, ge=0, description="Transient faults after which a job fails with the fault's code.")
 
 
+class SecretSettings(_Settings):
+    """What seals prompts and secrets at rest."""
+
+    secret_file: Path | None = Field(
+        None, description="Keys that seal prompts and secrets, one a line, 32 bytes in base64; needed by every process."
+    )
+
+
 class ObjectStoreSettings(_Settings):
     """Where finished images lie and how callers fetch them."""
 
@@ -228,6 +236,7 @@ class LogSettings(_Settings):
 ALL_SETTINGS: tuple[type[_Settings], ...] = (
     RedisSettings,
     JobSettings,
+    SecretSettings,
     ObjectStoreSettings,
     CatalogueSettings,
     ApiSettings,
