@@ -58,6 +58,7 @@ class Claim:
     job: Job
     attempt: int
     worker: str
+    alone: bool = False  # a suspect, and all that this worker has in hand
 
 
 class Lease(StrEnum):

@@ -11,7 +11,7 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
 
-from darkroom.errors import BadCursor, IdempotencyMismatch, JobNotCancellable, JobNotFound
+from darkroom.errors import BadCursor, ClaimHeld, IdempotencyMismatch, JobNotCancellable, JobNotFound
 from darkroom.job_answers import (
     Claim,
     Committed,
@@ -23,7 +23,7 @@ from darkroom.job_answers import (
     TierCounts,
 )
 from darkroom.job_ids import is_job_id
-from darkroom.job_record import decode_flat, encode_error, encode_images, encode_job
+from darkroom.job_record import decode_flat, decode_job, encode_error, encode_images, encode_job, read_flat
 from darkroom.jobs import BORN, SCHEMA, TRANSITIONS, ImageRecord, Job, JobError, JobStatus, Tier
 from darkroom.lua_scripts import Script, load_script
 from darkroom.settings import JobSettings
@@ -32,6 +32,7 @@ T = TypeVar("T")
 T_co = TypeVar("T_co", covariant=True)
 MAX_PAGE = 100
 NEW_RUN_WEIGHT = 0.2  # of a run that just ended, in the averages behind estimates
+HOLD = "hold"  # the claim script's word for "not before you have nothing in hand"
 OUTCOMES = TRANSITIONS[JobStatus.RUNNING] - {JobStatus.QUEUED}  # what a commit may ask for
 
 
@@ -91,16 +92,25 @@ def counts(tier: Tier) -> Command[TierCounts]:
 
 
 def claim(
-    *, tier: Tier, worker: str, nonce: str, lease_seconds: float, models: Collection[str] | None
+    *,
+    tier: Tier,
+    worker: str,
+    nonce: str,
+    lease_seconds: float,
+    models: Collection[str] | None,
+    suspects_last: bool,
 ) -> Command[Claim | None]:
-    def parse(flat: list[str]) -> Claim | None:
+    def parse(flat: list[str] | str) -> Claim | None:
+        if flat == HOLD:
+            raise ClaimHeld
         if not flat:
             return None
-        job = decode_flat(flat)
-        return Claim(job=job, attempt=job.attempt, worker=worker)
+        record = read_flat(flat)
+        job = decode_job(record)
+        return Claim(job=job, attempt=job.attempt, worker=worker, alone=record.get("suspect") == "1")
 
     names = "*" if models is None else json.dumps(sorted(models))
-    return _command("claim", tier, worker, nonce, lease_seconds, SCHEMA, names, parse=parse)
+    return _command("claim", tier, worker, nonce, lease_seconds, SCHEMA, names, int(suspects_last), parse=parse)
 
 
 def renew(claims: Sequence[Claim]) -> Command[Mapping[str, Lease]]:
@@ -131,7 +141,7 @@ def commit(
 
 
 def release(
-    claim: Claim, *, not_before_seconds: float, transient: bool, error: JobError, settings: JobSettings
+    claim: Claim, *, not_before_seconds: float, transient: bool, broke: bool, error: JobError, settings: JobSettings
 ) -> Command[None]:
     return _command(
         "release",
@@ -141,6 +151,8 @@ def release(
         int(transient),
         settings.max_transient,
         encode_error(error),
+        int(broke),
+        settings.max_attempts,
         parse=_nothing,
     )
 

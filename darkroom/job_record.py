@@ -1,8 +1,7 @@
 """The job record as Redis holds it: a hash of strings, and back.
 
-Structured fields are JSON. The record has fields that only the scripts use (place, cost, lease, nonce); `record.lua`
-writes them. A record with a higher `schema` is still readable: fields of its recipe that this code does not know are
-left out.
+Structured fields are JSON. The record has fields that only the scripts use (place, cost, lease, nonce, deaths).
+A record with a higher `schema` is still readable: fields of its recipe that this code does not know are left out.
 """
 
 from __future__ import annotations
@@ -30,6 +29,8 @@ def encode_job(job: Job) -> dict[str, str]:
         "attempt": str(job.attempt),
         "transient": "0",
         "lost": "0",
+        "strikes": "0",
+        "shared_deaths": "0",
         "step": str(job.progress.step),
         "steps": str(job.progress.steps),
         "images": encode_images(job.images),
@@ -69,8 +70,13 @@ def decode_job(record: Mapping[str, str]) -> Job:
 
 
 def decode_flat(flat: Sequence[str]) -> Job:
-    """The job of a record as HGETALL gives it inside a script: field, value, field, value."""
-    return decode_job(dict(zip(flat[::2], flat[1::2], strict=True)))
+    """The job of a record as a script gives it."""
+    return decode_job(read_flat(flat))
+
+
+def read_flat(flat: Sequence[str]) -> Mapping[str, str]:
+    """A record as HGETALL gives it inside a script: field, value, field, value."""
+    return dict(zip(flat[::2], flat[1::2], strict=True))
 
 
 def encode_images(images: Sequence[ImageRecord]) -> str:

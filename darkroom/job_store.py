@@ -100,19 +100,41 @@ class JobStore:
     def claimable(self, tier: Tier) -> int:
         """Jobs that could be claimed now."""
         with redis_errors():
-            return int(self._redis.zcard(f"darkroom:ready:{tier}"))
+            return int(self._redis.zcard(f"darkroom:ready:{tier}")) + int(
+                self._redis.zcard(f"darkroom:suspects:{tier}")
+            )
 
     def claim(
-        self, *, tier: Tier, worker: str, nonce: str, lease_seconds: float, models: Collection[str] | None
+        self,
+        *,
+        tier: Tier,
+        worker: str,
+        nonce: str,
+        lease_seconds: float,
+        models: Collection[str] | None,
+        suspects_last: bool = False,
     ) -> Claim | None:
         """Take the tier's next job that the worker can run; None when there is none.
+
+        A suspect, a job that may end its process, goes only to a worker that has nothing else in hand, and comes first.
 
         Args:
             nonce: new for each claim, the same for its repetitions.
             models: names the worker can run, or None for all.
+            suspects_last: take a suspect only where nothing else waits.
+
+        Raises:
+            ClaimHeld: when the worker has to finish what it has in hand first.
         """
         return self._run(
-            commands.claim(tier=tier, worker=worker, nonce=nonce, lease_seconds=lease_seconds, models=models)
+            commands.claim(
+                tier=tier,
+                worker=worker,
+                nonce=nonce,
+                lease_seconds=lease_seconds,
+                models=models,
+                suspects_last=suspects_last,
+            )
         )
 
     def renew(self, claims: Sequence[Claim]) -> Mapping[str, Lease]:
@@ -134,18 +156,26 @@ class JobStore:
         return self._run(commands.commit(claim, status=status, images=images, error=error))
 
     def release(
-        self, claim: Claim, *, not_before_seconds: float = 0, transient: bool = False, error: JobError = _FAULT
+        self,
+        claim: Claim,
+        *,
+        not_before_seconds: float = 0,
+        transient: bool = False,
+        broke: bool = False,
+        error: JobError = _FAULT,
     ) -> None:
         """Give the job back to the queue; a claim that is already lost changes nothing.
 
         Args:
             transient: a part was not answering; after a few of these the job fails with `error`.
+            broke: this process can't go on; to its jobs that is the same as its death.
         """
         self._run(
             commands.release(
                 claim,
                 not_before_seconds=not_before_seconds,
                 transient=transient,
+                broke=broke,
                 error=error,
                 settings=self._settings,
             )

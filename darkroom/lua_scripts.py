@@ -1,7 +1,7 @@
 """Loads the Lua scripts of the job store.
 
 Each script is its own file under `lua/`; in front of it stand the transition table, written from
-`darkroom.jobs.TRANSITIONS` so that there is only one, and `record.lua`, the functions all share.
+`darkroom.jobs.TRANSITIONS` so that there is only one, then `record.lua` and `isolation.lua`, the functions all share.
 """
 
 from __future__ import annotations
@@ -12,6 +12,8 @@ from dataclasses import dataclass
 from importlib import resources
 
 from darkroom.jobs import TRANSITIONS
+
+SHARED = ("record", "isolation")  # in this order: a part sees those above it
 
 
 @dataclass(frozen=True)
@@ -33,8 +35,8 @@ def load_script(name: str) -> Script:
 
 
 def make_script(name: str, body: str) -> Script:
-    """A script with the shared part in front of its own text."""
-    return Script(name=name, text="\n".join((_legal_table(), _read("record"), body)))
+    """A script with the shared parts in front of its own text."""
+    return Script(name=name, text="\n".join((_legal_table(), *map(_read, SHARED), body)))
 
 
 def _read(name: str) -> str:

@@ -44,6 +44,7 @@ from safety.pipeline import SafetyPipeline
 from safety.policy import load_policy
 from safety.verdict import Stage
 from worker.drain import Drain
+from worker.hands import Hands
 from worker.heartbeat import Heartbeat
 from worker.image_checks import ImageChecks
 from worker.observer import EngineMetrics
@@ -136,6 +137,7 @@ class WorkerProcess:
             runner=runner,
             engine=engine,
             drain=self.drain,
+            hands=Hands(),
             worker=self.name,
             models=catalogue.models,
             lease_seconds=settings.worker.lease_seconds,

@@ -219,11 +219,10 @@ class JobRunner:
             self._note_end(claim, Committed.LOST.value)
             return Outcome.ENDED
         if isinstance(error, Draining):
-            return self._release(claim, error, outcome=Outcome.HANDED_BACK)
+            return self._release(claim, error, broke=self._drain.reason is not None, outcome=Outcome.HANDED_BACK)
         if isinstance(error, Fatal):
-            # Counted as a transient fault, so that a job that breaks every process it meets ends one day.
             self._drain.end(error.detail)
-            return self._release(claim, error, transient=True, outcome=Outcome.HANDED_BACK)
+            return self._release(claim, error, broke=True, outcome=Outcome.HANDED_BACK)
         if isinstance(error, Transient):
             pause = self._pause(claim.attempt)
             return self._release(claim, error, transient=True, not_before_seconds=pause, outcome=Outcome.RELEASED)
@@ -238,6 +237,7 @@ class JobRunner:
         *,
         outcome: Outcome,
         transient: bool = False,
+        broke: bool = False,
         not_before_seconds: float = 0,
     ) -> Outcome:
         self._insist(
@@ -245,6 +245,7 @@ class JobRunner:
                 claim,
                 not_before_seconds=not_before_seconds,
                 transient=transient,
+                broke=broke,
                 error=JobError(error.code, error.detail),
             )
         )

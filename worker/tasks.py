@@ -1,7 +1,8 @@
 """The Celery task: works one ticket off.
 
 A ticket stands for one job, so it makes at most one claim; tickets that are lost or left over are the reaper's matter.
-The number of task threads is therefore the number of jobs in hand. This is the only place that catches everything.
+The number of task threads is therefore the number of jobs in hand. A thread that is asked to hold waits until there are
+none, so that a suspect gets the process for itself. This is the only place that catches everything.
 """
 
 from __future__ import annotations
@@ -12,18 +13,21 @@ from collections.abc import Collection
 
 from celery.exceptions import Reject
 
-from darkroom.errors import JobStoreUnavailable
+from darkroom.errors import ClaimHeld, JobStoreUnavailable
 from darkroom.job_store import Claim, JobStore
 from darkroom.jobs import Tier
 from darkroom.logs import get_logger
 from engine import Engine
 from engine.failures import frames
 from worker.drain import Drain
+from worker.hands import Hands
 from worker.runner import JobRunner, Outcome
 
 log = get_logger(__name__)
 
 ROOM_POLL_SECONDS = 0.02  # shorter than a step, so that freed rows don't stay idle
+STORE_RETRY_SECONDS = 0.5
+HOLD_SECONDS = 1.0  # between two claims of a thread that holds; the store forgets a drain after ten
 
 
 class Work:
@@ -36,6 +40,7 @@ class Work:
         runner: JobRunner,
         engine: Engine,
         drain: Drain,
+        hands: Hands,
         worker: str,
         models: Collection[str],
         lease_seconds: float,
@@ -45,6 +50,7 @@ class Work:
         self._runner = runner
         self._engine = engine
         self._drain = drain
+        self._hands = hands
         self._worker = worker
         self._models = frozenset(models)
         self._lease_seconds = lease_seconds
@@ -55,10 +61,14 @@ class Work:
         Raises:
             Reject: the process is draining, so the ticket goes back for another one.
         """
-        self._await_room()
-        claim = self._claim(tier)
-        if claim is None:
-            return
+        with self._hands.ticket():
+            self._await_room()
+            claim = self._claim(tier)
+            if claim is not None:
+                with self._hands.job(alone=claim.alone):
+                    self._carry(claim)
+
+    def _carry(self, claim: Claim) -> None:
         try:
             outcome = self._runner.run(claim)
         except Exception as error:  # noqa: BLE001 - a bug ends one job, never the thread
@@ -77,14 +87,22 @@ class Work:
         raise Reject("the worker is draining", requeue=True)
 
     def _claim(self, tier: Tier) -> Claim | None:
-        try:
-            return self._jobs.claim(
-                tier=tier,
-                worker=self._worker,
-                nonce=secrets.token_hex(8),
-                lease_seconds=self._lease_seconds,
-                models=self._models,
-            )
-        except JobStoreUnavailable:
-            log.warning("claim_failed", tier=tier.value)  # the ticket is spent; the reaper will issue another
-            return None
+        """Insist with one nonce: a call whose reply was lost may have taken a job, which must not be left lying."""
+        nonce = secrets.token_hex(8)
+        while not self._drain.begun:
+            emptied = self._hands.emptied
+            try:
+                return self._jobs.claim(
+                    tier=tier,
+                    worker=self._worker,
+                    nonce=nonce,
+                    lease_seconds=self._lease_seconds,
+                    models=self._models,
+                    suspects_last=self._hands.resting,
+                )
+            except ClaimHeld:
+                self._hands.await_empty(since=emptied, seconds=HOLD_SECONDS)
+            except JobStoreUnavailable:
+                log.warning("claim_failed", tier=tier.value)
+                time.sleep(STORE_RETRY_SECONDS)
+        raise Reject("the worker is draining", requeue=True)

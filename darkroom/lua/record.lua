@@ -5,6 +5,8 @@
 -- darkroom:ready:TIER       zset    ids that may be claimed now, by place (order of submission)
 -- darkroom:delayed:TIER     zset    queued ids that wait for their not-before time, by that time
 -- darkroom:leases:TIER      zset    running ids, by the time their lease ends
+-- darkroom:own:WORKER       set     running ids of a worker
+-- darkroom:suspects:TIER    zset    queued ids that run by themselves (isolation.lua), by place
 -- darkroom:deadlines        zset    queued and running ids that have a deadline, by it
 -- darkroom:ended            zset    terminal ids, by the time they ended
 -- darkroom:owner:OWNER      zset    all ids of an owner, by place
@@ -19,6 +21,8 @@ local function job_key(id) return 'darkroom:job:' .. id end
 local function ready_key(tier) return 'darkroom:ready:' .. tier end
 local function delayed_key(tier) return 'darkroom:delayed:' .. tier end
 local function leases_key(tier) return 'darkroom:leases:' .. tier end
+local function own_key(worker) return 'darkroom:own:' .. worker end
+local function suspects_key(tier) return 'darkroom:suspects:' .. tier end
 local function owner_key(owner) return 'darkroom:owner:' .. owner end
 
 local function clock()
@@ -65,11 +69,14 @@ local function enter(id, job, now)
     local not_before = tonumber(job.not_before)
     if not_before and not_before > now then
       redis.call('ZADD', delayed_key(job.tier), not_before, id)
+    elseif job.suspect == '1' then
+      redis.call('ZADD', suspects_key(job.tier), job.place, id)
     else
       redis.call('ZADD', ready_key(job.tier), job.place, id)
     end
   elseif job.status == 'running' then
     redis.call('ZADD', leases_key(job.tier), job.lease_until, id)
+    redis.call('SADD', own_key(job.worker), id)
   elseif is_terminal(job.status) then
     redis.call('ZADD', 'darkroom:ended', now, id)
   end
@@ -79,8 +86,10 @@ local function leave(id, job)
   if job.status == 'queued' then
     redis.call('ZREM', ready_key(job.tier), id)
     redis.call('ZREM', delayed_key(job.tier), id)
+    redis.call('ZREM', suspects_key(job.tier), id)
   elseif job.status == 'running' then
     redis.call('ZREM', leases_key(job.tier), id)
+    redis.call('SREM', own_key(job.worker), id)
   end
 end
 

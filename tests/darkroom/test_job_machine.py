@@ -15,7 +15,7 @@ from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import Bundle, RuleBasedStateMachine, invariant, multiple, rule, run_state_machine_as_test
 
-from darkroom.errors import JobNotCancellable
+from darkroom.errors import ClaimHeld, JobNotCancellable
 from darkroom.job_ids import new_job_id
 from darkroom.job_store import Claim, Committed, IdempotencyKey, JobStore, Lease, Reaped
 from darkroom.jobs import SCHEMA, Job, JobStatus, Tier
@@ -25,7 +25,8 @@ from tests.darkroom.factories import make_image, make_job, make_params
 from tests.darkroom.passing_time import end_lease, pass_deadline, pass_not_before, pass_retention
 
 S = JobStatus
-MAX_ATTEMPTS, MAX_TRANSIENT = 3, 2
+MAX_ATTEMPTS, MAX_TRANSIENT = 6, 2
+SHARED_DEATHS, STRIKES = 2, 3
 TIERS = st.sampled_from([Tier.PREVIEW, Tier.STANDARD])
 MODELS = st.sampled_from(["tiny", "big"])
 ENDINGS = st.sampled_from([S.SUCCEEDED, S.SUCCEEDED, S.IN_REVIEW, S.FAILED, S.BLOCKED, S.CANCELLED, S.EXPIRED])
@@ -40,6 +41,10 @@ class Expected:
     has_deadline: bool = False
     attempt: int = 0
     lost: int = 0
+    strikes: int = 0
+    shared: int = 0
+    struck_at: int | None = None  # the attempt of the last strike, while it may be taken back
+    suspect: bool = False
     faults: int = 0
     cancel_requested: bool = False
     late: bool = False
@@ -49,6 +54,10 @@ class Expected:
     old: bool = False
     committed_by: set[int] = field(default_factory=set)
 
+    @property
+    def in_line(self) -> bool:
+        return self.status is S.QUEUED and not self.waits
+
     def end_or_requeue(self) -> None:
         self.lease_over = self.waits = self.waited = False
         if self.cancel_requested:
@@ -57,6 +66,17 @@ class Expected:
             self.status = S.EXPIRED
         else:
             self.status = S.QUEUED
+
+    def die(self, *, alone: bool) -> None:
+        self.lost += 1
+        self.strikes, self.shared = self.strikes + alone, self.shared + (not alone)
+        self.struck_at = self.attempt if alone else None
+        stays = self.cancel_requested or self.late
+        if (self.strikes >= STRIKES or self.lost >= MAX_ATTEMPTS) and not stays:
+            self.status = S.FAILED
+            return
+        self.suspect = self.suspect or self.strikes > 0 or self.shared >= SHARED_DEATHS
+        self.end_or_requeue()
 
     def holds(self, claim: Claim) -> bool:
         return self.status is S.RUNNING and self.attempt == claim.attempt
@@ -93,6 +113,8 @@ class JobMachine(RuleBasedStateMachine):
         self.expected: dict[str, Expected] = {}  # in order of submission
         self.removed: set[str] = set()
         self.history: dict[str, tuple[int, JobStatus]] = {}
+        self.at_death: int | None = None  # jobs the worker had when the first was taken from it; None while it lives
+        self.draining: Tier | None = None
 
     # Callers
 
@@ -102,7 +124,7 @@ class JobMachine(RuleBasedStateMachine):
         submitted = self.store.submit(
             job, idempotency=IdempotencyKey(job.id, "f"), deadline_seconds=3_600 if deadline else None
         )
-        ahead = [e for e in self.expected.values() if e.status is S.QUEUED and not e.waits and e.job.tier is tier]
+        ahead = [e for e in self.expected.values() if e.in_line and not e.suspect and e.job.tier is tier]
         assert submitted.queue_position == len(ahead) + 1
         self.expected[job.id] = Expected(job, S.QUEUED, has_deadline=deadline)
         return job.id
@@ -137,23 +159,47 @@ class JobMachine(RuleBasedStateMachine):
 
     # Workers
 
-    @rule(target=claims, tier=TIERS, models=st.none() | st.sets(MODELS), repeated=st.booleans())
-    def claim(self, tier: Tier, models: set[str] | None, *, repeated: bool) -> Any:
-        nonce = new_job_id()
-        claim = self.store.claim(tier=tier, worker="w", nonce=nonce, lease_seconds=600, models=models)
+    @rule(target=claims, tier=TIERS, models=st.none() | st.sets(MODELS), last=st.booleans(), repeated=st.booleans())
+    def claim(self, tier: Tier, models: set[str] | None, *, last: bool, repeated: bool) -> Any:
+        asked: dict[str, Any] = {
+            "tier": tier, "worker": "w", "nonce": new_job_id(), "lease_seconds": 600, "models": models,
+            "suspects_last": last,
+        }  # fmt: skip
+        try:
+            claim = self.store.claim(**asked)
+        except ClaimHeld:
+            assert self._choose(tier, models, suspects_last=last) == "hold"
+            return multiple()
         if repeated and claim:
-            assert claim == self.store.claim(tier=tier, worker="w", nonce=nonce, lease_seconds=600, models=models)
-        wanted = self._next(tier, models)
+            assert claim == self.store.claim(**asked)
+        wanted = self._choose(tier, models, suspects_last=last)
+        assert not isinstance(wanted, str), "the worker was to hold"
         assert (claim.job.id if claim else None) == (wanted.job.id if wanted else None)
         if claim is None or wanted is None:
             return multiple()
         wanted.status, wanted.attempt, wanted.lease_over = S.RUNNING, wanted.attempt + 1, False
+        self.at_death = None
         assert claim.attempt == wanted.attempt
         return claim
 
-    def _next(self, tier: Tier, models: set[str] | None) -> Expected | None:
+    def _choose(self, tier: Tier, models: set[str] | None, *, suspects_last: bool) -> Expected | str | None:
+        running = self._running()
+        if (len(running) == 1 and running[0].suspect) or self.draining not in {None, tier}:
+            return "hold"
+        if suspects_last and (ready := self._next(tier, models, suspects=False)):
+            return ready
+        suspect = self._next(tier, models, suspects=True)
+        self.draining = tier if suspect and running else None
+        if suspect:
+            return "hold" if running else suspect
+        return None if suspects_last else self._next(tier, models, suspects=False)
+
+    def _running(self) -> list[Expected]:
+        return [expected for expected in self.expected.values() if expected.status is S.RUNNING]
+
+    def _next(self, tier: Tier, models: set[str] | None, *, suspects: bool) -> Expected | None:
         for expected in self.expected.values():
-            if expected.status is not S.QUEUED or expected.waits or expected.job.tier is not tier:
+            if not expected.in_line or expected.suspect is not suspects or expected.job.tier is not tier:
                 continue
             if expected.late:
                 expected.status = S.EXPIRED
@@ -167,9 +213,11 @@ class JobMachine(RuleBasedStateMachine):
         for claim in claims:
             expected = self.expected.get(claim.job.id)
             if expected and expected.holds(claim):
-                expected.lease_over = False
+                expected.lease_over, self.at_death = False, None
                 wanted[claim.job.id] = Lease.CANCELLED if expected.cancel_requested else Lease.KEPT
             else:
+                if expected and expected.struck_at == claim.attempt and not expected.status.is_terminal:
+                    expected.strikes, expected.struck_at = expected.strikes - 1, None
                 wanted[claim.job.id] = Lease.LOST
         assert self.store.renew(claims) == wanted
 
@@ -246,11 +294,8 @@ class JobMachine(RuleBasedStateMachine):
         ready = 0
         for expected in self.expected.values():
             if expected.status is S.RUNNING and expected.lease_over:
-                expected.lost += 1
-                if expected.lost >= MAX_ATTEMPTS and not expected.cancel_requested and not expected.late:
-                    expected.status = S.FAILED
-                else:
-                    expected.end_or_requeue()
+                self.at_death = self.at_death or len(self._running())
+                expected.die(alone=self.at_death == 1)
                 ends.append(expected.status)
             if expected.status is S.QUEUED and expected.waited:
                 expected.waits = expected.waited = False
@@ -302,11 +347,12 @@ class JobMachine(RuleBasedStateMachine):
         for job_id, expected in self.expected.items():
             for name in _indexes(expected):
                 wanted.setdefault(name, set()).add(job_id)
-        names = [f"darkroom:{kind}:{tier}" for kind in ("ready", "delayed", "leases") for tier in Tier]
+        names = [f"darkroom:{kind}:{tier}" for kind in ("ready", "delayed", "suspects", "leases") for tier in Tier]
         found = {
             name: set(self.client.zrange(name, 0, -1)) for name in [*names, "darkroom:deadlines", "darkroom:ended"]
         }
         assert {name: ids for name, ids in found.items() if ids} == wanted
+        assert self.client.smembers("darkroom:own:w") == {expected.job.id for expected in self._running()}
 
 
 def _indexes(expected: Expected) -> list[str]:
@@ -318,7 +364,8 @@ def _indexes(expected: Expected) -> list[str]:
     deadline = ["darkroom:deadlines"] if expected.has_deadline else []
     if expected.status is S.RUNNING:
         return [*deadline, f"darkroom:leases:{tier}"]
-    return [*deadline, f"darkroom:{'delayed' if expected.waits else 'ready'}:{tier}"]
+    place = "delayed" if expected.waits else "suspects" if expected.suspect else "ready"
+    return [*deadline, f"darkroom:{place}:{tier}"]
 
 
 def test_store_agrees_with_its_model(redis_settings: RedisSettings) -> None:

@@ -22,8 +22,11 @@ S = JobStatus
 def test_job_whose_attempts_are_all_lost_fails(store: JobStore, redis_client: redis.Redis) -> None:
     job = submit_job(store)
     rounds = []
-    for _ in range(3):
-        run_one(store)
+    for worker, others in (("w1", 1), ("w2", 1), ("w3", 0)):  # in company twice, so that there is one strike alone
+        run_one(store, worker=worker)
+        for _ in range(others):
+            submit_job(store)
+            run_one(store, worker=worker)
         end_lease(redis_client, job)
         rounds.append(store.reap())
 

@@ -17,9 +17,10 @@ from tests.darkroom.factories import make_job
 MOVE = make_script(
     "move",
     "local job = load(ARGV[1])\n"
-    "transition(ARGV[1], job, ARGV[2], {lease_until = stamp(clock() + 30)}, clock())\n"
+    "transition(ARGV[1], job, ARGV[2], {lease_until = stamp(clock() + 30), worker = 'w1'}, clock())\n"
     "return job.status",
 )
+SHARED_PARTS = {"record", "isolation"}
 SCRIPTS = sorted(path.name.removesuffix(".lua") for path in (resources.files("darkroom") / "lua").iterdir())
 
 
@@ -28,7 +29,7 @@ def test_script_makes_the_legal_changes_and_no_other(
     redis_client: redis.Redis, start: JobStatus, end: JobStatus
 ) -> None:
     job = JobStore(redis_client).submit(make_job()).job
-    redis_client.hset(f"darkroom:job:{job.id}", "status", start)
+    redis_client.hset(f"darkroom:job:{job.id}", mapping={"status": start, "worker": "w1"})
 
     if end in TRANSITIONS[start]:
         assert redis_client.eval(MOVE.text, 0, job.id, end) == end
@@ -49,7 +50,7 @@ def test_script_changes_a_status_only_by_transition(name: str) -> None:
     assert not re.search(r"HSET[^\n]*'status'", code)
 
 
-@pytest.mark.parametrize("name", [name for name in SCRIPTS if name != "record"])
+@pytest.mark.parametrize("name", [name for name in SCRIPTS if name not in SHARED_PARTS])
 def test_header_documents_arguments_and_what_is_written(name: str) -> None:
     body = (resources.files("darkroom") / "lua" / f"{name}.lua").read_text(encoding="utf-8")
     header = "\n".join(itertools.takewhile(lambda line: line.startswith("--"), body.splitlines()))

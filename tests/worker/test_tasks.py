@@ -7,15 +7,18 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import redis
 from celery.exceptions import Reject
 
 from darkroom.errors import DarkroomError
-from darkroom.jobs import JobStatus, Tier
+from darkroom.jobs import Job, JobStatus, Tier
 from darkroom.object_store import LocalObjectStore
 from engine import Engine
+from tests.darkroom.passing_time import end_lease
 from tests.engine.factories import set_trap
 from tests.fixtures.processes import eventually
 from tests.worker.workshop import LONG, Workshop
+from worker.hands import Hands
 from worker.tasks import Work
 
 
@@ -25,6 +28,7 @@ def make_work(shop: Workshop, *, models: tuple[str, ...] = ("tiny",)) -> Work:
         runner=shop.runner(),
         engine=shop.engine,
         drain=shop.drain,
+        hands=Hands(),
         worker="w1",
         models=models,
         lease_seconds=30,
@@ -123,3 +127,76 @@ def test_a_bug_fails_its_job_and_not_the_thread(
     assert failed.error.code == DarkroomError.code
     assert "job_met_a_bug" in [event["event"] for event in captured_logs]
     assert "canary" not in str(captured_logs)
+
+
+def make_suspect(shop: Workshop, client: redis.Redis, **params: Any) -> Job:
+    job = shop.submit(**params)
+    assert shop.claim(worker="dead", suspects_last=True).job.id == job.id
+    end_lease(client, job)
+    shop.jobs.reap()
+    return job
+
+
+def test_a_suspect_waits_for_its_neighbours_and_keeps_others_waiting(
+    shop: Workshop, own_engine: Engine, redis_client: redis.Redis
+) -> None:
+    shop.engine = own_engine
+    gate = threading.Event()
+    set_trap(own_engine, "unet", lambda _latents: gate.wait(60))
+    innocent = shop.submit()
+    work = make_work(shop)
+    threads = [threading.Thread(target=work.work, args=(Tier.STANDARD,)) for _ in range(3)]
+    threads[0].start()
+    eventually(lambda: own_engine.stats().running)
+    suspect, late = make_suspect(shop, redis_client), shop.submit()
+
+    for thread in threads[1:]:
+        thread.start()
+    threads[1].join(0.5)
+    assert [shop.get(job).status for job in (suspect, late)] == [JobStatus.QUEUED] * 2
+    gate.set()
+    for thread in threads:
+        thread.join(30)
+
+    ends = [shop.get(job) for job in (innocent, suspect, late)]
+    assert [job.status for job in ends] == [JobStatus.SUCCEEDED] * 3
+    assert [job.started_at for job in ends] == sorted(job.started_at or 0.0 for job in ends)
+    assert (ends[1].finished_at or 0.0) <= (ends[2].started_at or 0.0)
+
+
+def test_many_suspects_and_others_are_all_worked_off_by_one_process(shop: Workshop, redis_client: redis.Redis) -> None:
+    suspects = [make_suspect(shop, redis_client) for _ in range(4)]
+    others = [shop.submit() for _ in range(4)]
+    work = make_work(shop)
+    threads = [threading.Thread(target=work.work, args=(Tier.STANDARD,)) for _ in range(16)]
+
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(60)
+
+    assert {shop.get(job).status for job in (*suspects, *others)} == {JobStatus.SUCCEEDED}
+
+
+def test_a_thread_that_holds_gives_its_ticket_back_when_the_worker_leaves(
+    shop: Workshop, redis_client: redis.Redis
+) -> None:
+    shop.submit()
+    shop.claim(worker="w1")
+    suspect = make_suspect(shop, redis_client)
+    caught: list[Reject] = []
+
+    def work() -> None:
+        try:
+            make_work(shop).work(Tier.STANDARD)
+        except Reject as reject:
+            caught.append(reject)
+
+    thread = threading.Thread(target=work)
+    thread.start()
+    thread.join(0.2)
+    shop.drain.begin()
+    thread.join(5)
+
+    assert [reject.requeue for reject in caught] == [True]
+    assert shop.get(suspect).status is JobStatus.QUEUED
