@@ -1,7 +1,7 @@
 """Loads the Lua scripts of the job store.
 
 Each script is its own file under `lua/`; in front of it stand the transition table, written from
-`darkroom.jobs.TRANSITIONS` so that there is only one, then `record.lua` and `isolation.lua`, the functions all share.
+`darkroom.jobs.TRANSITIONS` so that there is only one, then the functions that all share (`SHARED`).
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from importlib import resources
 
 from darkroom.jobs import TRANSITIONS
 
-SHARED = ("record", "isolation")  # in this order: a part sees those above it
+SHARED = ("outbox", "record", "isolation")  # in this order: a part sees those above it
 
 
 @dataclass(frozen=True)

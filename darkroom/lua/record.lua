@@ -63,7 +63,7 @@ local function set_fields(id, job, fields)
   redis.call('HSET', job_key(id), unpack(flat))
 end
 
--- Put a job into the indexes of the status it has now.
+-- Put a job into the indexes of the status it has now, and tell webhooks of it.
 local function enter(id, job, now)
   if job.status == 'queued' then
     local not_before = tonumber(job.not_before)
@@ -80,6 +80,7 @@ local function enter(id, job, now)
   elseif is_terminal(job.status) then
     redis.call('ZADD', 'darkroom:ended', now, id)
   end
+  if job.status ~= 'queued' then tell(id, job, now) end
 end
 
 local function leave(id, job)
