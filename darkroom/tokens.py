@@ -6,7 +6,6 @@ model without a local tokenizer file gives None, and no warning.
 
 from __future__ import annotations
 
-import json
 import threading
 from collections.abc import Mapping, Sequence
 from itertools import groupby
@@ -15,9 +14,10 @@ from pathlib import Path
 from tokenizers import Tokenizer
 
 from darkroom.catalogue import EmbeddingSpec, ModelSpec
+from darkroom.embedding_layout import count_vectors
 from darkroom.prompt_chunks import Plan, Tokenize, Vocabulary, plan_chunks
 
-MAX_HEADER = 1 << 20  # bytes; an embedding's header has a few hundred
+UNREADABLE = 1  # vectors, as the engine takes it until it says why the word can't be used
 
 
 class PromptReader:
@@ -44,7 +44,9 @@ class PromptReader:
         if spec.tokenizer_file is None:
             return None
         own = (entry for entry in self._embeddings if entry.model == spec.name)
-        return _tokenize(spec.tokenizer_file), Vocabulary({entry.token: _vectors(entry.file) for entry in own})
+        return _tokenize(spec.tokenizer_file), Vocabulary(
+            {entry.token: count_vectors(entry.file) or UNREADABLE for entry in own}
+        )
 
 
 def _tokenize(file: Path) -> Tokenize:
@@ -58,15 +60,3 @@ def _tokenize(file: Path) -> Tokenize:
         return [[token for _, token in word] for _, word in places]
 
     return words_of
-
-
-def _vectors(file: Path) -> int:
-    """How many vectors an embedding's file holds, by its header; 1 where it can't be read, as the engine will say."""
-    try:
-        with file.open("rb") as opened:
-            length = int.from_bytes(opened.read(8), "little")
-            header = json.loads(opened.read(min(length, MAX_HEADER)))
-        shapes = [entry["shape"] for name, entry in header.items() if name != "__metadata__"]
-        return max(int(shape[0]) for shape in shapes if len(shape) == 2)
-    except (OSError, ValueError, KeyError, TypeError, AttributeError):
-        return 1

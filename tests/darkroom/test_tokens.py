@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from pathlib import Path
 
 import pytest
@@ -49,12 +50,27 @@ def test_only_what_is_beyond_the_last_chunk_is_cut(folder: Path) -> None:
     assert (len(over.chunks), over.cut) == (MAX_CHUNKS, True)
 
 
-@pytest.mark.parametrize(("shape", "tokens"), [((3, 8), 6), ((1, 8), 4), (None, 4)])
-def test_an_embedding_counts_with_all_its_vectors(folder: Path, shape: tuple[int, int] | None, tokens: int) -> None:
-    file = folder / "moss.safetensors"
-    tensor = {"dtype": "F32", "shape": shape, "data_offsets": [0, 0]}
-    header = json.dumps({"__metadata__": {"a": "b"}, "emb_params": tensor}).encode() if shape else b"no header"
-    file.write_bytes(len(header).to_bytes(8, "little") + header)
+@pytest.mark.parametrize(
+    ("shapes", "tokens"),
+    [
+        ({"emb_params": (3, 8)}, 6),
+        ({"emb_params": (1, 8)}, 4),
+        ({"<moss>": (8,)}, 4),
+        ({"clip_l": (2, 8), "clip_g": (2, 16)}, 5),
+        ({"clip_l": (2, 8), "clip_g": (3, 16)}, 4),
+        ({}, 4),
+    ],
+)
+def test_an_embedding_counts_with_all_its_vectors(
+    folder: Path, shapes: dict[str, tuple[int, ...]], tokens: int
+) -> None:
+    file, end = folder / "moss.safetensors", 0
+    tensors = {}
+    for name, shape in shapes.items():
+        begin, end = end, end + 4 * math.prod(shape)
+        tensors[name] = {"dtype": "F32", "shape": shape, "data_offsets": [begin, end]}
+    header = json.dumps({"__metadata__": {"a": "b"}, **tensors}).encode()
+    file.write_bytes(len(header).to_bytes(8, "little") + header + bytes(end))
     moss = EmbeddingSpec(name="moss", model="tiny", file=file, sha256="0" * 64, token="<moss>")
 
     assert _tokens(PromptReader({"moss": moss}), "red <MOSS>", folder) == tokens
