@@ -7,27 +7,28 @@ asks for the attribute, and only then the environment is read.
 
 from __future__ import annotations
 
+import logging
 import os
 import secrets
 import signal
 import socket
 import sys
-import threading
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any, NoReturn
 
 import torch
 from celery import Celery, signals
-from prometheus_client import start_http_server
 
 from darkroom.catalogue import AdapterSpec, Catalogue, ModelSpec, load_catalogue
-from darkroom.errors import ConfigurationError, DarkroomError
+from darkroom.errors import ConfigurationError, DarkroomError, JobStoreUnavailable
 from darkroom.job_store import JobStore
 from darkroom.jobs import Tier
 from darkroom.logs import configure_logging, get_logger
 from darkroom.metrics import Metrics
 from darkroom.object_store import make_object_store
 from darkroom.redis_client import make_redis
+from darkroom.sealing import Sealer
 from darkroom.settings import (
     CatalogueSettings,
     JobSettings,
@@ -35,6 +36,7 @@ from darkroom.settings import (
     ObjectStoreSettings,
     RedisSettings,
     SafetySettings,
+    SecretSettings,
     WorkerSettings,
 )
 from darkroom.tickets import TASK_WORK, TicketOffice, make_celery
@@ -45,11 +47,13 @@ from safety.policy import load_policy
 from safety.verdict import Stage
 from worker.drain import Drain
 from worker.hands import Hands
+from worker.hearing import Hearing
 from worker.heartbeat import Heartbeat
 from worker.image_checks import ImageChecks
 from worker.observer import EngineMetrics
 from worker.reaper import Reaper
 from worker.runner import JobRunner
+from worker.status_server import serve_status
 from worker.tasks import Work
 from worker.watchdog import Watchdog
 
@@ -57,7 +61,6 @@ log = get_logger(__name__)
 
 EXIT_FAULT = 1
 EXIT_BAD_START = 2
-LAST_RESORT_SECONDS = 15.0  # for an orderly end, once the process is known to be broken
 
 
 @dataclass(frozen=True)
@@ -66,6 +69,7 @@ class Settings:
 
     redis: RedisSettings
     jobs: JobSettings
+    secrets: SecretSettings
     objects: ObjectStoreSettings
     catalogue: CatalogueSettings
     worker: WorkerSettings
@@ -77,6 +81,7 @@ class Settings:
         return cls(
             redis=RedisSettings.from_env(),
             jobs=JobSettings.from_env(),
+            secrets=SecretSettings.from_env(),
             objects=ObjectStoreSettings.from_env(),
             catalogue=CatalogueSettings.from_env(),
             worker=WorkerSettings.from_env(),
@@ -109,15 +114,16 @@ class WorkerProcess:
         """
         settings, metrics = self.settings, Metrics()
         client = make_redis(settings.redis)
-        jobs = JobStore(client, settings.jobs)
+        jobs = JobStore(client, settings.jobs, Sealer.from_settings(settings.secrets))
         objects = make_object_store(settings.objects)
         checks = ImageChecks(_image_pipeline(settings.safety), metrics=metrics)
         catalogue = load_catalogue(settings.catalogue.catalogue)
         engine = self._engine = _start_engine(catalogue, settings.worker, metrics)
         heartbeat = Heartbeat(jobs, seconds=settings.worker.heartbeat_seconds, metrics=metrics)
+        hands, office = Hands(), TicketOffice(self.celery, client)
         reaper = Reaper(
             jobs,
-            TicketOffice(self.celery, client),
+            office,
             objects,
             tiers=settings.worker.tiers,
             seconds=settings.worker.reaper_seconds,
@@ -137,15 +143,28 @@ class WorkerProcess:
             runner=runner,
             engine=engine,
             drain=self.drain,
-            hands=Hands(),
+            hands=hands,
             worker=self.name,
             models=catalogue.models,
             lease_seconds=settings.worker.lease_seconds,
         )
-        _serve_metrics(settings.worker, metrics)
-        for part in (heartbeat, reaper, Watchdog(engine, end=self.drain.end)):
+        places = settings.worker.worker_concurrency
+        hearing = Hearing(office, hands, engine, tiers=settings.worker.tiers, places=places)
+        watchdog = Watchdog(engine, hearing, self.drain, abandon=lambda: self._abandon(heartbeat, jobs))
+        self._serve_status(metrics, watchdog)
+        for part in (heartbeat, reaper, watchdog):
             part.start()
         log.info("worker_started", worker=self.name, models=sorted(catalogue.models), device=str(engine.device))
+
+    def _serve_status(self, metrics: Metrics, watchdog: Watchdog) -> None:
+        where = self.settings.worker
+        if where.metrics_port:
+            serve_status(
+                where.metrics_host,
+                where.metrics_port,
+                metrics=metrics,
+                health=lambda: self.drain.reason or watchdog.engine_finding(),
+            )
 
     def _work_off(self, tier: str) -> None:
         assert self._work is not None, "worker_init comes before the first ticket"
@@ -169,12 +188,19 @@ class WorkerProcess:
         if self._engine is not None and self.drain.reason is None:
             self._engine.stop()
 
+    def _abandon(self, heartbeat: Heartbeat, jobs: JobStore) -> NoReturn:
+        """End the process although threads are still at work; what they hold goes back first."""
+        left = heartbeat.claims()
+        log.warning("worker_abandons", jobs=len(left))
+        with suppress(JobStoreUnavailable):
+            for claim in left:
+                jobs.release(claim, broke=self.drain.broken)
+        logging.shutdown()
+        os._exit(0 if self.drain.reason is None else EXIT_FAULT)
+
 
 def leave() -> None:
-    """Ask Celery for an orderly end of this process, and see to it that it ends."""
-    last_resort = threading.Timer(LAST_RESORT_SECONDS, os._exit, args=(EXIT_FAULT,))
-    last_resort.daemon = True
-    last_resort.start()
+    """Ask Celery for an orderly end of this process."""
     os.kill(os.getpid(), signal.SIGTERM)
 
 
@@ -238,16 +264,6 @@ def _pipeline_spec(spec: ModelSpec, catalogue: Catalogue) -> PipelineSpec:
 
 def _adapter_file(spec: AdapterSpec) -> AdapterFile:
     return AdapterFile(name=spec.name, model=spec.model, path=spec.file, sha256=spec.sha256)
-
-
-def _serve_metrics(settings: WorkerSettings, metrics: Metrics) -> None:
-    if not settings.metrics_port:
-        return
-    try:
-        start_http_server(settings.metrics_port, settings.metrics_host, registry=metrics.registry)
-    except OSError as error:
-        where = f"{settings.metrics_host}:{settings.metrics_port}"
-        raise ConfigurationError(f"the metrics can't be served on {where}: {error.strerror}") from error
 
 
 def __getattr__(name: str) -> Celery:

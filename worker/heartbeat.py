@@ -53,6 +53,11 @@ class Heartbeat(Periodic):
                 if self._watches.get(claim.job.id) is watch:
                     del self._watches[claim.job.id]
 
+    def claims(self) -> list[Claim]:
+        """What is in the heartbeat's care now."""
+        with self._lock:
+            return [watch.claim for watch in self._watches.values()]
+
     def beat(self) -> None:
         """Renew all leases once and pass on what the store says of each."""
         with self._lock:

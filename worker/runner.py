@@ -219,7 +219,7 @@ class JobRunner:
             self._note_end(claim, Committed.LOST.value)
             return Outcome.ENDED
         if isinstance(error, Draining):
-            return self._release(claim, error, broke=self._drain.reason is not None, outcome=Outcome.HANDED_BACK)
+            return self._release(claim, error, broke=self._drain.broken, outcome=Outcome.HANDED_BACK)
         if isinstance(error, Fatal):
             self._drain.end(error.detail)
             return self._release(claim, error, broke=True, outcome=Outcome.HANDED_BACK)
@@ -258,7 +258,7 @@ class JobRunner:
             try:
                 return call()
             except JobStoreUnavailable:
-                if self._drain.over:
+                if self._drain.overdue:
                     raise
                 time.sleep(STORE_RETRY_SECONDS)
 

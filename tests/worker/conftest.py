@@ -12,7 +12,8 @@ import structlog
 
 from darkroom.job_store import JobStore
 from darkroom.object_store import LocalObjectStore
-from darkroom.settings import JobSettings
+from darkroom.settings import JobSettings, RedisSettings
+from darkroom.tickets import TicketOffice, make_celery
 from engine import Engine, PipelineSpec
 from tests.engine.tiny import save_tiny_pipeline
 from tests.worker.workshop import Workshop
@@ -50,6 +51,13 @@ def jobs(redis_client: redis.Redis) -> JobStore:
 @pytest.fixture
 def objects(tmp_path: Path) -> LocalObjectStore:
     return LocalObjectStore(tmp_path / "objects", public_url="http://127.0.0.1", secret=b"a secret of tests")
+
+
+@pytest.fixture
+def office(redis_settings: RedisSettings, redis_client: redis.Redis) -> Iterator[TicketOffice]:
+    celery = make_celery(redis_settings)
+    yield TicketOffice(celery, redis_client)
+    celery.close()
 
 
 @pytest.fixture

@@ -29,3 +29,34 @@ def test_a_fault_leaves_no_grace_and_its_first_reason_stands() -> None:
 
     assert drain.over
     assert (drain.reason, asked) == ("the engine has stopped", [True])
+
+
+def test_a_process_that_is_to_be_replaced_keeps_its_grace() -> None:
+    asked: list[bool] = []
+    drain = Drain(grace_seconds=60, terminate=lambda: asked.append(True))
+
+    drain.replace("no ticket comes")
+
+    assert (drain.begun, drain.over, drain.broken) == (True, False, False)
+    assert (drain.reason, asked) == ("no ticket comes", [True])
+
+
+def test_a_fault_while_it_leaves_takes_the_grace_away() -> None:
+    drain = Drain(grace_seconds=60, terminate=lambda: None)
+    drain.begin()
+
+    drain.end("the engine has stopped")
+
+    assert (drain.over, drain.broken) == (True, True)
+
+
+def test_a_process_is_overdue_some_time_after_its_grace() -> None:
+    drain = Drain(grace_seconds=0, terminate=lambda: None, linger_seconds=0.1)
+    assert not drain.overdue
+
+    drain.begin()
+
+    assert drain.over
+    assert not drain.overdue
+    while not drain.overdue:
+        pass

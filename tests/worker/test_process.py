@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
 from pathlib import Path
 from urllib.request import urlopen
 
@@ -13,10 +12,11 @@ import redis
 from darkroom.job_store import JobStore
 from darkroom.jobs import Job, JobStatus, Tier
 from darkroom.settings import RedisSettings
-from darkroom.tickets import TicketOffice, make_celery, queue_name
+from darkroom.tickets import TicketOffice, queue_name
 from tests.darkroom.factories import make_job, make_params
 from tests.fixtures.ports import free_port
 from tests.fixtures.processes import eventually, running
+from tests.fixtures.secret_file import write_secret_file
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
 
@@ -38,18 +38,12 @@ def environment(redis_settings: RedisSettings, tiny_model: Path, tmp_path: Path)
         "DARKROOM_CATALOGUE": str(catalogue),
         "DARKROOM_OBJECT_STORE_FOLDER": str(tmp_path / "objects"),
         "DARKROOM_LINK_SECRET": "a secret of the tests",
+        "DARKROOM_SECRET_FILE": str(write_secret_file(tmp_path)),
         "DARKROOM_DEVICE": "cpu",
         "DARKROOM_WORKER_CONCURRENCY": "4",
         "DARKROOM_REAPER_SECONDS": "1",
         "DARKROOM_GRACE_SECONDS": "1",
     }
-
-
-@pytest.fixture
-def office(redis_settings: RedisSettings, redis_client: redis.Redis) -> Iterator[TicketOffice]:
-    celery = make_celery(redis_settings)
-    yield TicketOffice(celery, redis_client)
-    celery.close()
 
 
 def submit(jobs: JobStore, *, steps: int, prompt: str = "a red circle") -> Job:

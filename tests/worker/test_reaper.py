@@ -2,28 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from pathlib import Path
 
-import pytest
 import redis
 
 from darkroom.job_store import JobStore
 from darkroom.jobs import JobStatus, Tier
 from darkroom.metrics import Metrics
 from darkroom.object_store import LocalObjectStore, input_key
-from darkroom.settings import JobSettings, RedisSettings
-from darkroom.tickets import MAX_WAITING, TicketOffice, make_celery
+from darkroom.settings import JobSettings
+from darkroom.tickets import MAX_WAITING, TicketOffice
 from tests.darkroom.factories import make_image, make_job, run_one
 from tests.fixtures.processes import eventually
 from worker.reaper import Reaper
-
-
-@pytest.fixture
-def office(redis_settings: RedisSettings, redis_client: redis.Redis) -> Iterator[TicketOffice]:
-    celery = make_celery(redis_settings)
-    yield TicketOffice(celery, redis_client)
-    celery.close()
 
 
 def make_reaper(jobs: JobStore, office: TicketOffice, objects: LocalObjectStore, *tiers: Tier) -> Reaper:
