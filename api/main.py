@@ -22,6 +22,7 @@ from darkroom.settings import (
     ObjectStoreSettings,
     RedisSettings,
     SafetySettings,
+    SecretSettings,
 )
 
 SHUTDOWN_SECONDS = 10
@@ -37,6 +38,7 @@ def app_from_env() -> FastAPI:
     services = connect(
         redis_settings=RedisSettings.from_env(),
         job_settings=JobSettings.from_env(),
+        secret_settings=SecretSettings.from_env(),
         object_settings=ObjectStoreSettings.from_env(),
         catalogue_settings=CatalogueSettings.from_env(),
         safety_settings=SafetySettings.from_env(),

@@ -18,7 +18,15 @@ from darkroom.keys import AsyncKeyStore
 from darkroom.metrics import Metrics
 from darkroom.object_store import ObjectStore, make_object_store
 from darkroom.redis_client import make_async_redis, make_redis
-from darkroom.settings import CatalogueSettings, JobSettings, ObjectStoreSettings, RedisSettings, SafetySettings
+from darkroom.sealing import Sealer
+from darkroom.settings import (
+    CatalogueSettings,
+    JobSettings,
+    ObjectStoreSettings,
+    RedisSettings,
+    SafetySettings,
+    SecretSettings,
+)
 from darkroom.tickets import TicketOffice, make_celery
 from darkroom.tokens import PromptReader
 from safety.defaults import build_prompt_pipeline
@@ -32,6 +40,7 @@ class Services:
     catalogue: Catalogue
     jobs: AsyncJobStore
     keys: AsyncKeyStore
+    sealer: Sealer
     tickets: TicketOffice
     objects: ObjectStore
     url_ttl_seconds: int
@@ -54,6 +63,7 @@ def connect(
     *,
     redis_settings: RedisSettings,
     job_settings: JobSettings,
+    secret_settings: SecretSettings,
     object_settings: ObjectStoreSettings,
     catalogue_settings: CatalogueSettings,
     safety_settings: SafetySettings,
@@ -65,13 +75,15 @@ def connect(
     """
     threaded, looped = make_redis(redis_settings), make_async_redis(redis_settings)
     celery = make_celery(redis_settings)
-    jobs = AsyncJobStore(looped, job_settings)
+    sealer = Sealer.from_settings(secret_settings)
+    jobs = AsyncJobStore(looped, job_settings, sealer)
     objects = make_object_store(object_settings)
     catalogue = load_catalogue(catalogue_settings.catalogue)
     return Services(
         catalogue=catalogue,
         jobs=jobs,
         keys=AsyncKeyStore(looped),
+        sealer=sealer,
         tickets=TicketOffice(celery, threaded),
         objects=objects,
         url_ttl_seconds=object_settings.url_ttl_seconds,

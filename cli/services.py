@@ -68,6 +68,7 @@ class Place:
             "DARKROOM_OBJECT_STORE_FOLDER": str(self.folder.objects),
             "DARKROOM_PUBLIC_URL": self.url,
             "DARKROOM_LINK_SECRET": self.folder.secret("links"),
+            "DARKROOM_SECRET_FILE": str(self.folder.seal_keys()),
             "DARKROOM_CATALOGUE": str(self.catalogue),
             "DARKROOM_HOST": HOST,
             "DARKROOM_PORT": str(self.port),

@@ -15,6 +15,7 @@ from darkroom.errors import BadCursor, ClaimHeld, IdempotencyMismatch, JobNotCan
 from darkroom.job_answers import (
     Claim,
     Committed,
+    Filed,
     IdempotencyKey,
     Lease,
     Page,
@@ -26,6 +27,7 @@ from darkroom.job_ids import is_job_id
 from darkroom.job_record import decode_flat, decode_job, encode_error, encode_images, encode_job, read_flat
 from darkroom.jobs import BORN, SCHEMA, TRANSITIONS, ImageRecord, Job, JobError, JobStatus, Tier
 from darkroom.lua_scripts import Script, load_script
+from darkroom.sealing import Sealer
 from darkroom.settings import JobSettings
 
 T = TypeVar("T")
@@ -46,10 +48,22 @@ class Command(Generic[T_co]):
 
 
 def submit(
-    job: Job, *, idempotency: IdempotencyKey | None, deadline_seconds: int | None, settings: JobSettings
+    job: Job,
+    *,
+    idempotency: IdempotencyKey | None,
+    deadline_seconds: int | None,
+    settings: JobSettings,
+    sealer: Sealer | None,
 ) -> Command[Submitted]:
+    def parse(answer: tuple[str, int, list[str]]) -> Submitted:
+        outcome, position, flat = answer
+        if outcome == "mismatch":
+            raise IdempotencyMismatch
+        stored = decode_flat(flat, sealer)
+        return Submitted(job=stored, replayed=outcome == "replayed", queue_position=position or None)
+
     assert job.status in BORN, "a new job is queued or blocked"
-    fields = [part for pair in encode_job(job).items() for part in pair]
+    fields = [part for pair in encode_job(job, sealer).items() for part in pair]
     return _command(
         "submit",
         job.id,
@@ -58,13 +72,13 @@ def submit(
         idempotency.fingerprint if idempotency else "",
         settings.idempotency_ttl_seconds,
         *fields,
-        parse=_parse_submitted,
+        parse=parse,
     )
 
 
-def get(job_id: str, *, owner: str) -> Command[Job]:
+def get(job_id: str, *, owner: str, sealer: Sealer | None) -> Command[Job]:
     def parse(flat: list[str]) -> Job:
-        job = decode_flat(flat) if flat else None
+        job = decode_flat(flat, sealer) if flat else None
         if job is None or job.owner != owner:
             raise JobNotFound
         return job
@@ -72,15 +86,28 @@ def get(job_id: str, *, owner: str) -> Command[Job]:
     return _command("get", _known_shape(job_id), parse=parse)
 
 
-def list_jobs(owner: str, *, status: JobStatus | None, limit: int, cursor: str | None) -> Command[Page]:
+def list_jobs(
+    owner: str, *, status: JobStatus | None, limit: int, cursor: str | None, sealer: Sealer | None
+) -> Command[Page]:
+    def parse(answer: list[Any]) -> Page:
+        return Page(jobs=tuple(decode_flat(flat, sealer) for flat in answer[1:]), next_cursor=answer[0] or None)
+
     if cursor is not None and not (cursor.isascii() and cursor.isdecimal() and len(cursor) < 16):
         raise BadCursor
     size = min(max(limit, 1), MAX_PAGE)
-    return _command("list", owner, status or "", size, cursor or "", parse=_parse_page)
+    return _command("list", owner, status or "", size, cursor or "", parse=parse)
 
 
-def cancel(job_id: str, *, owner: str) -> Command[Job]:
-    return _command("cancel", _known_shape(job_id), owner, parse=_parse_cancelled)
+def cancel(job_id: str, *, owner: str, sealer: Sealer | None) -> Command[Job]:
+    def parse(answer: tuple[str, list[str]]) -> Job:
+        outcome, flat = answer
+        if outcome == "missing":
+            raise JobNotFound
+        if outcome == "ended":
+            raise JobNotCancellable
+        return decode_flat(flat, sealer)
+
+    return _command("cancel", _known_shape(job_id), owner, parse=parse)
 
 
 def queue_state(job_id: str) -> Command[QueueState | None]:
@@ -99,6 +126,7 @@ def claim(
     lease_seconds: float,
     models: Collection[str] | None,
     suspects_last: bool,
+    sealer: Sealer | None,
 ) -> Command[Claim | None]:
     def parse(flat: list[str] | str) -> Claim | None:
         if flat == HOLD:
@@ -106,7 +134,7 @@ def claim(
         if not flat:
             return None
         record = read_flat(flat)
-        job = decode_job(record)
+        job = decode_job(record, sealer)
         return Claim(job=job, attempt=job.attempt, worker=worker, alone=record.get("suspect") == "1")
 
     names = "*" if models is None else json.dumps(sorted(models))
@@ -169,6 +197,13 @@ def reap_deadlines(*, limit: int) -> Command[list[str]]:
     return _command("reap_deadlines", limit, parse=_texts)
 
 
+def filed(attempts: Sequence[tuple[str, str]]) -> Command[list[Filed]]:
+    def parse(answers: list[str]) -> list[Filed]:
+        return [Filed(answer) for answer in answers]
+
+    return _command("strays", *(part for attempt in attempts for part in attempt), parse=parse)
+
+
 def due(*, limit: int, settings: JobSettings) -> Command[list[str]]:
     return _command("due", settings.result_ttl_seconds, limit, parse=_texts)
 
@@ -190,26 +225,6 @@ def _known_shape(job_id: str) -> str:
 def _idempotency_name(owner: str, idempotency: IdempotencyKey) -> str:
     """The key is the caller's text, so it is hashed: bounded in length, and no secret where one was put in."""
     return f"darkroom:idempotency:{owner}:{hashlib.sha256(idempotency.key.encode()).hexdigest()}"
-
-
-def _parse_submitted(answer: tuple[str, int, list[str]]) -> Submitted:
-    outcome, position, flat = answer
-    if outcome == "mismatch":
-        raise IdempotencyMismatch
-    return Submitted(job=decode_flat(flat), replayed=outcome == "replayed", queue_position=position or None)
-
-
-def _parse_page(answer: list[Any]) -> Page:
-    return Page(jobs=tuple(decode_flat(flat) for flat in answer[1:]), next_cursor=answer[0] or None)
-
-
-def _parse_cancelled(answer: tuple[str, list[str]]) -> Job:
-    outcome, flat = answer
-    if outcome == "missing":
-        raise JobNotFound
-    if outcome == "ended":
-        raise JobNotCancellable
-    return decode_flat(flat)
 
 
 def _parse_queue_state(answer: list[Any]) -> QueueState | None:

@@ -1,7 +1,9 @@
 """The job record as Redis holds it: a hash of strings, and back.
 
-Structured fields are JSON. The record has fields that only the scripts use (place, cost, lease, nonce, deaths).
-A record with a higher `schema` is still readable: fields of its recipe that this code does not know are left out.
+Structured fields are JSON. Prompts are sealed, together with the job's id, so that they can't be moved to another
+record; records of schema 2 hold them open. The record has fields that only the scripts use (place, cost, lease,
+nonce, deaths). A record with a higher `schema` is still readable: fields of its recipe that this code does not know are
+left out.
 """
 
 from __future__ import annotations
@@ -11,12 +13,16 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from typing import Any
 
+from darkroom.errors import SealBroken
 from darkroom.jobs import SCHEMA, ImageRecord, Job, JobError, JobStatus, Progress, Tier
 from darkroom.params import GenerationParams
+from darkroom.sealing import Sealer
+
+SEALED = {"prompt", "negative_prompt"}  # fields of the recipe
 
 
-def encode_job(job: Job) -> dict[str, str]:
-    """The fields of a new record; the submit script adds its times and its place."""
+def encode_job(job: Job, sealer: Sealer | None = None) -> dict[str, str]:
+    """The fields of a new record; the submit script adds its times and its place. Without a sealer prompts lie open."""
     return {
         "id": job.id,
         "schema": str(job.schema),
@@ -25,7 +31,8 @@ def encode_job(job: Job) -> dict[str, str]:
         "tier": job.tier.value,
         "model": job.params.model,
         "cost": str(cost(job.params)),
-        "params": job.params.model_dump_json(),
+        "params": job.params.model_dump_json(exclude=SEALED if sealer else None),
+        "sealed": _seal(job, sealer) if sealer else "",
         "attempt": str(job.attempt),
         "transient": "0",
         "lost": "0",
@@ -43,15 +50,19 @@ def encode_job(job: Job) -> dict[str, str]:
     }
 
 
-def decode_job(record: Mapping[str, str]) -> Job:
-    """The job of a whole record."""
+def decode_job(record: Mapping[str, str], sealer: Sealer | None = None) -> Job:
+    """The job of a whole record.
+
+    Raises:
+        SealBroken: its prompts are sealed with another key, or for another job.
+    """
     schema = int(record["schema"])
     return Job(
         id=record["id"],
         owner=record["owner"],
         status=JobStatus(record["status"]),
         tier=Tier(record["tier"]),
-        params=_params(json.loads(record["params"]), schema),
+        params=_params(json.loads(record["params"]) | _open(record, sealer), schema),
         created_at=float(record["created_at"]),
         attempt=int(record["attempt"]),
         started_at=_time(record, "started_at"),
@@ -69,9 +80,9 @@ def decode_job(record: Mapping[str, str]) -> Job:
     )
 
 
-def decode_flat(flat: Sequence[str]) -> Job:
+def decode_flat(flat: Sequence[str], sealer: Sealer | None = None) -> Job:
     """The job of a record as a script gives it."""
-    return decode_job(read_flat(flat))
+    return decode_job(read_flat(flat), sealer)
 
 
 def read_flat(flat: Sequence[str]) -> Mapping[str, str]:
@@ -97,6 +108,23 @@ def _params(raw: dict[str, Any], schema: int) -> GenerationParams:
     if schema > SCHEMA:
         raw = {name: value for name, value in raw.items() if name in GenerationParams.model_fields}
     return GenerationParams.model_validate(raw)
+
+
+def _seal(job: Job, sealer: Sealer) -> str:
+    return sealer.seal(json.dumps({"job": job.id, **job.params.model_dump(mode="json", include=SEALED)}))
+
+
+def _open(record: Mapping[str, str], sealer: Sealer | None) -> dict[str, Any]:
+    """The sealed fields of the recipe; none where they lie open."""
+    sealed = record.get("sealed")
+    if not sealed:
+        return {}
+    if sealer is None:
+        raise SealBroken
+    fields: dict[str, Any] = json.loads(sealer.open(sealed))
+    if fields.pop("job") != record["id"]:
+        raise SealBroken
+    return fields
 
 
 def _time(record: Mapping[str, str], name: str) -> float | None:

@@ -20,6 +20,7 @@ from darkroom.errors import Transient
 from darkroom.job_answers import (
     Claim,
     Committed,
+    Filed,
     IdempotencyKey,
     Lease,
     Page,
@@ -31,12 +32,14 @@ from darkroom.job_answers import (
 from darkroom.job_commands import Command
 from darkroom.jobs import ImageRecord, Job, JobError, JobStatus, Tier
 from darkroom.redis_client import redis_errors
+from darkroom.sealing import Sealer
 from darkroom.settings import JobSettings
 
 __all__ = [
     "AsyncJobStore",
     "Claim",
     "Committed",
+    "Filed",
     "IdempotencyKey",
     "JobStore",
     "Lease",
@@ -56,8 +59,10 @@ _FAULT = JobError(code=Transient.code, message=Transient().detail)
 class JobStore:
     """The job store for threads."""
 
-    def __init__(self, client: redis.Redis, settings: JobSettings | None = None) -> None:
+    def __init__(self, client: redis.Redis, settings: JobSettings | None = None, sealer: Sealer | None = None) -> None:
+        """Without a sealer, records hold prompts open; services always pass theirs."""
         self._redis = client
+        self._sealer = sealer
         self._settings = settings or JobSettings.from_env()
 
     def submit(
@@ -69,18 +74,24 @@ class JobStore:
             IdempotencyMismatch: when the key was used with another body.
         """
         return self._run(
-            commands.submit(job, idempotency=idempotency, deadline_seconds=deadline_seconds, settings=self._settings)
+            commands.submit(
+                job,
+                idempotency=idempotency,
+                deadline_seconds=deadline_seconds,
+                settings=self._settings,
+                sealer=self._sealer,
+            )
         )
 
     def get(self, job_id: str, *, owner: str) -> Job:
         """The owner's job; JobNotFound for everybody else's too."""
-        return self._run(commands.get(job_id, owner=owner))
+        return self._run(commands.get(job_id, owner=owner, sealer=self._sealer))
 
     def list_jobs(
         self, owner: str, *, status: JobStatus | None = None, limit: int = DEFAULT_PAGE, cursor: str | None = None
     ) -> Page:
         """One page of the owner's jobs, newest first."""
-        return self._run(commands.list_jobs(owner, status=status, limit=limit, cursor=cursor))
+        return self._run(commands.list_jobs(owner, status=status, limit=limit, cursor=cursor, sealer=self._sealer))
 
     def cancel(self, job_id: str, *, owner: str) -> Job:
         """Cancel a waiting job at once, ask a running one's worker to stop; a cancelled one stays cancelled.
@@ -88,7 +99,7 @@ class JobStore:
         Raises:
             JobNotCancellable: when it has ended otherwise.
         """
-        return self._run(commands.cancel(job_id, owner=owner))
+        return self._run(commands.cancel(job_id, owner=owner, sealer=self._sealer))
 
     def queue_state(self, job_id: str) -> QueueState | None:
         """Where the job stands in its queue; None unless it is queued."""
@@ -134,6 +145,7 @@ class JobStore:
                 lease_seconds=lease_seconds,
                 models=models,
                 suspects_last=suspects_last,
+                sealer=self._sealer,
             )
         )
 
@@ -181,16 +193,22 @@ class JobStore:
             )
         )
 
-    def reap(self, *, delete_objects: Callable[[str], None] | None = None) -> Reaped:
+    def filed(self, attempts: Sequence[tuple[str, str]]) -> list[Filed]:
+        """What records say of the files of these jobs' attempts; '' as attempt for those that came with the job."""
+        return self._run(commands.filed(attempts)) if attempts else []
+
+    def reap(self, *, delete_objects: Callable[[str], None] | None = None, leases: bool = True) -> Reaped:
         """One round: lost leases, deadlines, not-before times, retention. Any number of reapers may run.
 
         Args:
+            leases: take back jobs whose lease ran out; not right after an outage, when their workers could not renew.
             delete_objects: deletes everything stored under a prefix; called before a record is removed.
         """
         ends: Counter[str] = Counter()
         ready = 0
         for tier in Tier:
-            ends.update(self._run(commands.reap_leases(tier, limit=REAP_LIMIT, settings=self._settings)))
+            if leases:
+                ends.update(self._run(commands.reap_leases(tier, limit=REAP_LIMIT, settings=self._settings)))
             ready += self._run(commands.reap_delayed(tier, limit=REAP_LIMIT))
         ends.update(self._run(commands.reap_deadlines(limit=REAP_LIMIT)))
         return Reaped(
@@ -223,27 +241,38 @@ class JobStore:
 class AsyncJobStore:
     """The job store for the API's event loop: what a caller may do."""
 
-    def __init__(self, client: redis.asyncio.Redis, settings: JobSettings | None = None) -> None:
+    def __init__(
+        self, client: redis.asyncio.Redis, settings: JobSettings | None = None, sealer: Sealer | None = None
+    ) -> None:
         self._redis = client
+        self._sealer = sealer
         self._settings = settings or JobSettings.from_env()
 
     async def submit(
         self, job: Job, *, idempotency: IdempotencyKey | None = None, deadline_seconds: int | None = None
     ) -> Submitted:
         return await self._run(
-            commands.submit(job, idempotency=idempotency, deadline_seconds=deadline_seconds, settings=self._settings)
+            commands.submit(
+                job,
+                idempotency=idempotency,
+                deadline_seconds=deadline_seconds,
+                settings=self._settings,
+                sealer=self._sealer,
+            )
         )
 
     async def get(self, job_id: str, *, owner: str) -> Job:
-        return await self._run(commands.get(job_id, owner=owner))
+        return await self._run(commands.get(job_id, owner=owner, sealer=self._sealer))
 
     async def list_jobs(
         self, owner: str, *, status: JobStatus | None = None, limit: int = DEFAULT_PAGE, cursor: str | None = None
     ) -> Page:
-        return await self._run(commands.list_jobs(owner, status=status, limit=limit, cursor=cursor))
+        return await self._run(
+            commands.list_jobs(owner, status=status, limit=limit, cursor=cursor, sealer=self._sealer)
+        )
 
     async def cancel(self, job_id: str, *, owner: str) -> Job:
-        return await self._run(commands.cancel(job_id, owner=owner))
+        return await self._run(commands.cancel(job_id, owner=owner, sealer=self._sealer))
 
     async def queue_state(self, job_id: str) -> QueueState | None:
         return await self._run(commands.queue_state(job_id))

@@ -12,7 +12,7 @@ from enum import StrEnum
 
 from darkroom.params import GenerationParams
 
-SCHEMA = 2  # of the record in Redis; a worker leaves records with a higher number in the queue
+SCHEMA = 3  # of the record in Redis; a worker leaves records with a higher number in the queue
 
 
 class JobStatus(StrEnum):

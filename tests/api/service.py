@@ -36,8 +36,10 @@ from darkroom.settings import (
     ObjectStoreSettings,
     RedisSettings,
     SafetySettings,
+    SecretSettings,
 )
 from tests.fixtures.ports import free_port
+from tests.fixtures.secret_file import SEALER, write_secret_file
 
 LINK_SECRET = "a secret for links in tests"
 LORA = b"not read by the API, only hashed"
@@ -115,6 +117,7 @@ class Places:
     redis_url: str
     catalogue: Path
     objects: Path
+    secret_file: Path
 
     def environment(self) -> dict[str, str]:
         return {
@@ -122,6 +125,7 @@ class Places:
             "DARKROOM_CATALOGUE": str(self.catalogue),
             "DARKROOM_OBJECT_STORE_FOLDER": str(self.objects),
             "DARKROOM_LINK_SECRET": LINK_SECRET,
+            "DARKROOM_SECRET_FILE": str(self.secret_file),
             "DARKROOM_PUBLIC_URL": "http://testserver",
         }
 
@@ -135,13 +139,14 @@ def make_places(redis_url: str, folder: Path) -> Places:
     (folder / "style.safetensors").write_bytes(LORA)
     catalogue = folder / "catalogue.toml"
     catalogue.write_text(CATALOGUE, encoding="utf-8")
-    return Places(redis_url, catalogue, folder / "objects")
+    return Places(redis_url, catalogue, folder / "objects", write_secret_file(folder))
 
 
 def make_services(places: Places, *, redis_url: str | None = None) -> Services:
     return connect(
         redis_settings=RedisSettings(redis_url=redis_url or places.redis_url, redis_timeout_seconds=1.0),
         job_settings=JobSettings(),
+        secret_settings=SecretSettings(secret_file=places.secret_file),
         object_settings=ObjectStoreSettings(
             object_store_folder=places.objects, link_secret=LINK_SECRET, public_url="http://testserver"
         ),
@@ -201,7 +206,7 @@ class Worker:
     """Does to records what a worker would do, without making pictures."""
 
     def __init__(self, places: Places, objects: ObjectStore) -> None:
-        self.jobs = JobStore(make_redis(RedisSettings(redis_url=places.redis_url)), JobSettings())
+        self.jobs = JobStore(make_redis(RedisSettings(redis_url=places.redis_url)), JobSettings(), SEALER)
         self.objects = objects
 
     def claim(self, job_id: str) -> Claim:

@@ -17,6 +17,7 @@ from tests.api.service import LiveApi, Places
     [
         ("DARKROOM_CATALOGUE", "/nowhere/catalogue.toml", "catalogue /nowhere/catalogue.toml can't be read"),
         ("DARKROOM_LINK_SECRET", "", "DARKROOM_LINK_SECRET"),
+        ("DARKROOM_SECRET_FILE", "", "DARKROOM_SECRET_FILE must name the file"),
     ],
 )
 def test_wrong_setting_stops_the_start_with_a_sentence(places: Places, name: str, value: str, sentence: str) -> None:

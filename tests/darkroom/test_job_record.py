@@ -7,9 +7,12 @@ from dataclasses import fields, replace
 
 import pytest
 
+from darkroom.errors import SealBroken
 from darkroom.job_record import cost, decode_flat, decode_job, encode_job
 from darkroom.jobs import SCHEMA, JobError, JobStatus, Progress, Tier
+from darkroom.sealing import Sealer
 from tests.darkroom.factories import make_image, make_job, make_params
+from tests.fixtures.secret_file import KEY, SEALER
 
 FULL = make_job(
     status=JobStatus.BLOCKED,
@@ -34,6 +37,39 @@ def test_record_round_trips() -> None:
     expected = replace(FULL, created_at=1.5, started_at=2.5, finished_at=3.5, deadline_at=4.5)
     assert decode_job(record) == expected
     assert decode_flat([part for pair in record.items() for part in pair]) == expected
+
+
+def test_sealed_record_round_trips_and_shows_no_prompt() -> None:
+    job = make_job(params=make_params(prompt="kanarienvogel", negative_prompt="amsel"))
+
+    record = encode_job(job, SEALER) | {"created_at": "0"}
+
+    assert decode_job(record, SEALER) == job
+    assert "kanarienvogel" not in str(record)
+    assert "amsel" not in str(record)
+
+
+def test_record_from_before_sealing_is_read() -> None:
+    record = encode_job(FULL) | TIMES | {"schema": "2"}
+    del record["sealed"]
+
+    assert decode_job(record, SEALER).params == FULL.params
+
+
+@pytest.mark.parametrize("sealer", [None, Sealer([bytes(32)])])
+def test_sealed_record_opens_with_its_key_only(sealer: Sealer | None) -> None:
+    record = encode_job(make_job(), SEALER) | {"created_at": "0"}
+
+    with pytest.raises(SealBroken):
+        decode_job(record, sealer)
+    assert decode_job(record, Sealer([bytes(32), KEY])).params == make_job().params
+
+
+def test_prompts_sealed_for_one_job_do_not_open_in_another() -> None:
+    record, other = (encode_job(make_job(), SEALER) | {"created_at": "0"} for _ in range(2))
+
+    with pytest.raises(SealBroken):
+        decode_job(record | {"sealed": other["sealed"]}, SEALER)
 
 
 def test_full_job_leaves_no_field_at_its_default() -> None:

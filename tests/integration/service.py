@@ -18,6 +18,7 @@ from darkroom.redis_client import make_redis
 from darkroom.settings import RedisSettings
 from tests.fixtures.ports import free_port
 from tests.fixtures.processes import ROOT, Process, eventually
+from tests.fixtures.secret_file import write_secret_file
 
 START_SECONDS = 120
 WAIT_SECONDS = 60  # the longest that the API lets a caller wait in one request
@@ -122,6 +123,7 @@ def _environment(redis_url: str, port: int, folder: Path) -> dict[str, str]:
         "DARKROOM_PUBLIC_URL": f"http://127.0.0.1:{port}",
         "DARKROOM_OBJECT_STORE_FOLDER": str(folder / "objects"),
         "DARKROOM_LINK_SECRET": secrets.token_hex(16),
+        "DARKROOM_SECRET_FILE": str(write_secret_file(folder)),
         "DARKROOM_DEVICE": "cpu",
         "DARKROOM_LOG_LEVEL": "debug",
     }

@@ -11,6 +11,7 @@ import worker.app
 from darkroom.errors import ConfigurationError, DarkroomError
 from darkroom.tickets import TASK_WORK
 from tests.fixtures.ports import free_port
+from tests.fixtures.secret_file import write_secret_file
 from worker.app import Settings, WorkerProcess
 
 CATALOGUE = """
@@ -29,6 +30,7 @@ def _environment(tiny_model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPat
     monkeypatch.setenv("DARKROOM_CATALOGUE", str(catalogue))
     monkeypatch.setenv("DARKROOM_OBJECT_STORE_FOLDER", str(tmp_path))
     monkeypatch.setenv("DARKROOM_LINK_SECRET", "a secret of the tests")
+    monkeypatch.setenv("DARKROOM_SECRET_FILE", str(write_secret_file(tmp_path)))
     monkeypatch.setenv("DARKROOM_DEVICE", "cpu")
 
 
@@ -42,6 +44,7 @@ def start() -> None:
     [
         ("DARKROOM_WORKER_TIERS", "fast", "DARKROOM_WORKER_TIERS must list each of"),
         ("DARKROOM_HEARTBEAT_SECONDS", "20", "DARKROOM_HEARTBEAT_SECONDS must be at most half"),
+        ("DARKROOM_SECRET_FILE", "", "DARKROOM_SECRET_FILE must name the file"),
         ("DARKROOM_LINK_SECRET", "", "the local object store needs DARKROOM_LINK_SECRET"),
         ("DARKROOM_POLICY", "none-such", "there is no policy named 'none-such'"),
         ("DARKROOM_DEVICE", "banana", "DARKROOM_DEVICE"),
