@@ -27,6 +27,7 @@ from bench.parity import (
     BOUND,
     CONSISTENCY,
     CROWD,
+    GUIDANCE,
     REFERENCE,
     Reference,
     Row,
@@ -42,16 +43,19 @@ from bench.parity import (
 from bench.sdxl_parity import SdxlReference
 from bench.text_parity import TextReference
 from darkroom.schedulers import SCHEDULERS
-from engine import AdapterFile, AdapterUse, Engine, ImageRequest, PipelineSpec
+from engine import AdapterFile, AdapterUse, EmbeddingFile, Engine, ImageRequest, PipelineSpec
 from tests.engine.lora.files import in_kohya_names, in_peft_names, random_lora, save_lora
 from tests.engine.lora.reference import LoraReference
-from tests.engine.tiny import save_tiny_pipeline
+from tests.engine.tiny import TEXT_WIDTH, save_tiny_pipeline
 from tests.engine.tiny_sdxl import save_tiny_refiner, save_tiny_sdxl
+from tests.engine.words import listed, random_vectors, save_embedding
 
 ROOT = Path(__file__).parents[1]
 SHIPPED = ROOT / "models" / "darkroom-tiny"
 ATTENTION = ("to_q", "to_k", "to_v", "to_out.0")
+STEP_BY_STEP = (8, 25)  # steps
 SOME_SAMPLERS = ("dpmpp_2m", "euler", "heun", "pndm", "dpmpp_2m_sde_karras")
+WORD = "fern"
 TITLES = {name: SCHEDULERS[name].title for name in REFERENCE}
 
 PAGE = """\
@@ -172,15 +176,28 @@ def image_features(reference: Latents, size: int, *, from_image: bool = True) ->
     ]
 
 
-def text_features(reference: Latents, size: int) -> list[Feature]:
+def text_features(reference: Latents, size: int, word: str) -> list[Feature]:
+    """`word` is what an embedding has added to the model's vocabulary."""
     prompts = {
         "prompt weights": ["a (red:1.4) circle on [blue]", "((pastel)) mountains, (dark:0.5)", "a (yellow:0) star"],
         "prompts of several chunks": ["a red circle on a blue background, " * 12, "a (red:1.3) circle, " * 30],
+        "textual inversion": [f"a red circle on {word}", f"({word}:1.3) on a [{word}] background"],
     }
     return [
         Feature(name, reference, [plain_request(size, prompt=text, seed=seed) for seed, text in enumerate(texts)])
         for name, texts in prompts.items()
     ]
+
+
+def word_file(folder: Path, widths: Sequence[int]) -> EmbeddingFile:
+    """Three random vectors for each text encoder."""
+    names = ("emb_params",) if len(widths) == 1 else ("clip_l", "clip_g")
+    tensors = {
+        name: random_vectors(3, seed=seed, width=width)
+        for seed, (name, width) in enumerate(zip(names, widths, strict=True))
+    }
+    folder.mkdir()
+    return listed(save_embedding(folder / f"{WORD}.safetensors", tensors), WORD)
 
 
 def lora_files(pipeline: Any, folder: Path, *, model: str) -> dict[str, AdapterFile]:
@@ -241,13 +258,17 @@ def models(folder: Path) -> list[Model]:
         save_tiny_pipeline(folder / "nine", in_channels=9),
     )
     base, refiner = save_tiny_sdxl(folder / "sdxl"), save_tiny_refiner(folder / "refiner")
+    word = word_file(folder / "word", [shipped.pipeline.text_encoder.config.hidden_size])
+    word_xl = word_file(folder / "word-xl", [TEXT_WIDTH, TEXT_WIDTH])
+    told = TextReference(SHIPPED, embeddings={WORD: Path(word.path)})
+    told_xl = TextReference(base, family="sdxl", embeddings={WORD: Path(word_xl.path)})
     return [
         Model(
-            "darkroom-tiny",
-            [PipelineSpec("darkroom-tiny", str(SHIPPED))],
+            SHIPPED.name,
+            [PipelineSpec("darkroom-tiny", str(SHIPPED), embeddings=(word,))],
             [
                 *sampler_features(shipped, size),
-                *text_features(TextReference(SHIPPED), size),
+                *text_features(told, size, WORD),
                 *image_features(ImageReference(SHIPPED), size),
                 *lora_features(LoraReference(SHIPPED, loras), size),
             ],
@@ -271,13 +292,25 @@ def models(folder: Path) -> list[Model]:
         ),
         Model(
             "random SDXL",
-            [PipelineSpec("base", str(base), family="sdxl"), PipelineSpec("refiner", str(refiner), family="sdxl")],
+            [
+                PipelineSpec("base", str(base), family="sdxl", embeddings=(word_xl,)),
+                PipelineSpec("refiner", str(refiner), family="sdxl"),
+            ],
             [
                 *sdxl_features(SdxlReference(base, refiner), tiny),
-                *text_features(TextReference(base, family="sdxl"), tiny),
+                *text_features(told_xl, tiny, WORD),
             ],
         ),
     ]
+
+
+def table(folder: Path) -> list[tuple[str, str, int]]:
+    """The rows that there must be: model, feature, images."""
+    shown = [
+        (model.title, feature.name, len(feature.requests)) for model in models(folder) for feature in model.features
+    ]
+    single = len(GUIDANCE) * len(STEP_BY_STEP)
+    return [*shown, *((SHIPPED.name, f"{name}, step by step", single) for name in CONSISTENCY)]
 
 
 def main() -> None:
@@ -295,7 +328,7 @@ def main() -> None:
                 rows.append((model.title, row))
                 print(model.title, row, flush=True)
     shipped = Reference(SHIPPED)
-    rows += [("darkroom-tiny", consistency_row(name, shipped, 128, (8, 25))) for name in CONSISTENCY]
+    rows += [(SHIPPED.name, consistency_row(name, shipped, 128, STEP_BY_STEP)) for name in CONSISTENCY]
     spec = PipelineSpec("darkroom-tiny", str(SHIPPED))
     with Engine({spec.name: spec}, device="cpu", dtype="float32", keep_latents=True) as engine:
         engine.load(spec.name)
