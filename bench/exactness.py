@@ -15,6 +15,7 @@ import random
 import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -176,16 +177,23 @@ def image_features(reference: Latents, size: int, *, from_image: bool = True) ->
     ]
 
 
-def text_features(reference: Latents, size: int, word: str) -> list[Feature]:
-    """`word` is what an embedding has added to the model's vocabulary."""
-    prompts = {
+def text_features(reference: Latents, with_word: Latents, size: int) -> list[Feature]:
+    """`with_word` knows WORD, as an embedding has added it to the model's vocabulary."""
+    shown = {
         "prompt weights": ["a (red:1.4) circle on [blue]", "((pastel)) mountains, (dark:0.5)", "a (yellow:0) star"],
         "prompts of several chunks": ["a red circle on a blue background, " * 12, "a (red:1.3) circle, " * 30],
-        "textual inversion": [f"a red circle on {word}", f"({word}:1.3) on a [{word}] background"],
+        "textual inversion": [f"a red circle on {WORD}", f"({WORD}:1.3) on a [{WORD}] background"],
     }
+    ask = partial(
+        plain_request, size, negative_prompt="blurry"
+    )  # compel knows nothing of SDXL's zeros for an empty one
     return [
-        Feature(name, reference, [plain_request(size, prompt=text, seed=seed) for seed, text in enumerate(texts)])
-        for name, texts in prompts.items()
+        Feature(
+            name,
+            with_word if any(WORD in prompt for prompt in prompts) else reference,
+            [ask(prompt=prompt, seed=seed) for seed, prompt in enumerate(prompts)],
+        )
+        for name, prompts in shown.items()
     ]
 
 
@@ -268,7 +276,7 @@ def models(folder: Path) -> list[Model]:
             [PipelineSpec("darkroom-tiny", str(SHIPPED), embeddings=(word,))],
             [
                 *sampler_features(shipped, size),
-                *text_features(told, size, WORD),
+                *text_features(TextReference(SHIPPED), told, size),
                 *image_features(ImageReference(SHIPPED), size),
                 *lora_features(LoraReference(SHIPPED, loras), size),
             ],
@@ -298,7 +306,7 @@ def models(folder: Path) -> list[Model]:
             ],
             [
                 *sdxl_features(SdxlReference(base, refiner), tiny),
-                *text_features(told_xl, tiny, WORD),
+                *text_features(TextReference(base, family="sdxl"), told_xl, tiny),
             ],
         ),
     ]
