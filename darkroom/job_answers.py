@@ -78,6 +78,14 @@ class Committed(StrEnum):
     LOST = "lost"  #: the job is somebody else's, or has ended
 
 
+class Filed(StrEnum):
+    """What the record of a job says of an attempt's files."""
+
+    NAMED = "named"  #: the attempt runs, or the record shows its files
+    STRAY = "stray"  #: the record shows others, or none
+    UNKNOWN = "unknown"  #: there is no such record
+
+
 @dataclass(frozen=True)
 class Reaped:
     """What one round of the reaper did, in jobs."""
@@ -88,3 +96,4 @@ class Reaped:
     expired: int = 0  # deadline passed
     ready: int = 0  # not-before time came
     removed: int = 0  # kept long enough
+    archived: int = 0  # record moved beside the images

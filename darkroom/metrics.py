@@ -29,6 +29,7 @@ class Metrics:
         self._declare_jobs()
         self._declare_engine()
         self._declare_service()
+        self._declare_webhooks()
 
     def _declare_jobs(self) -> None:
         self.jobs_submitted = self._counter("darkroom_jobs_submitted", "Jobs accepted.", "tier", "model")
@@ -87,12 +88,35 @@ class Metrics:
         self.reaper_actions = self._counter(
             "darkroom_reaper_actions", "Jobs the reaper requeued, failed, expired, made ready or removed.", "action"
         )
+        self.orphans_deleted = self._counter(
+            "darkroom_orphans_deleted", "Folders of files deleted that no record named."
+        )
         self.tickets = self._counter(
             "darkroom_tickets", "Tickets `issued`, `held` at the bound, or `refused`.", "result"
         )
         self.heartbeat_failures = self._counter(
             "darkroom_heartbeat_failures", "Heartbeats that did not reach the job store."
         )
+
+    def _declare_webhooks(self) -> None:
+        self.webhook_deliveries = self._counter(
+            "darkroom_webhook_deliveries", "Attempts to deliver: `delivered`, `retried` or `dead`.", "result"
+        )
+        self.webhook_time = self._histogram(
+            "darkroom_webhook_seconds", "Time that a receiver took to answer.", HTTP_BUCKETS
+        )
+        self.webhook_lag = self._histogram(
+            "darkroom_webhook_lag_seconds", "From an event to its delivery.", WAIT_BUCKETS
+        )
+        self.webhooks_waiting = self._gauge("darkroom_webhooks_waiting", "Deliveries in the outbox.")
+        self.webhooks_overdue = self._gauge(
+            "darkroom_webhooks_overdue_seconds", "How long the first delivery that is due has been due."
+        )
+
+    def observe_outbox(self, waiting: int, overdue: float) -> None:
+        """Set the outbox's gauges."""
+        self.webhooks_waiting.set(waiting)
+        self.webhooks_overdue.set(overdue)
 
     def observe_queues(self, queues: Mapping[Tier, tuple[int, int, float]]) -> None:
         """Set the queue gauges: (queued, running, age of the oldest) of each tier."""

@@ -52,7 +52,20 @@ class RedisSettings(_Settings):
 class JobSettings(_Settings):
     """How long records are kept and how often a job may be run."""
 
-    result_ttl_seconds: int = Field(7 * 24 * 3600, ge=60, description="How long the record of an ended job is kept.")
+    result_ttl_seconds: int = Field(
+        7 * 24 * 3600,
+        ge=60,
+        description="How long an ended job is kept, record and images, where its owner has no retention of their own.",
+    )
+    archive_seconds: int = Field(
+        24 * 3600,
+        ge=1,
+        description="How long the record of an ended job stays in Redis; then it lies beside its images. "
+        "Never shorter than an Idempotency-Key is remembered.",
+    )
+    gone_seconds: int = Field(
+        30 * 24 * 3600, ge=0, description="How long a removed job answers 410 to its owner instead of 404."
+    )
     idempotency_ttl_seconds: int = Field(24 * 3600, ge=60, description="How long an Idempotency-Key is remembered.")
     max_attempts: int = Field(20, ge=1, description="Runs after which a job fails with `attempts_exhausted`.")
     max_transient: int = Field(5, ge=0, description="Transient faults after which a job fails with the fault's code.")
@@ -133,6 +146,7 @@ class WorkerSettings(_Settings):
     lease_seconds: float = Field(30.0, gt=0, description="After this long without a heartbeat a job is taken back.")
     heartbeat_seconds: float = Field(5.0, gt=0, description="Pause between heartbeats.")
     reaper_seconds: float = Field(3.0, gt=0, description="Pause between reaper rounds.")
+    orphan_seconds: float = Field(3600.0, gt=0, description="Age at which files that no record names are deleted.")
     grace_seconds: float = Field(20.0, ge=0, description="Time for running jobs after SIGTERM; the rest is released.")
     metrics_host: str = Field("127.0.0.1", description="Address of the worker's metrics.")
     metrics_port: int = Field(0, ge=0, le=65_535, description="Port of the worker's metrics; 0 serves none.")
@@ -201,6 +215,9 @@ class DeliverySettings(_Settings):
 
     delivery_connect_seconds: float = Field(5.0, gt=0, le=60, description="Longest wait for a connection.")
     delivery_timeout_seconds: float = Field(15.0, gt=0, le=120, description="Longest time of a whole delivery.")
+    delivery_lease_spare_seconds: float = Field(
+        15.0, gt=0, description="How much longer than a delivery its lease lasts; then another process sends it again."
+    )
     delivery_concurrency: int = Field(64, ge=1, le=1_024, description="Deliveries under way at once.")
     delivery_per_endpoint: int = Field(4, ge=1, le=64, description="Deliveries under way at once to one endpoint.")
     delivery_retry_seconds: str = Field(

@@ -22,6 +22,7 @@ from celery import Celery, signals
 
 from darkroom.catalogue import AdapterSpec, Catalogue, ModelSpec, load_catalogue
 from darkroom.errors import ConfigurationError, DarkroomError, JobStoreUnavailable
+from darkroom.job_archive import JobArchive
 from darkroom.job_store import JobStore
 from darkroom.jobs import Tier
 from darkroom.logs import configure_logging, get_logger
@@ -51,6 +52,7 @@ from worker.hearing import Hearing
 from worker.heartbeat import Heartbeat
 from worker.image_checks import ImageChecks
 from worker.observer import EngineMetrics
+from worker.orphans import Orphans
 from worker.reaper import Reaper
 from worker.runner import JobRunner
 from worker.status_server import serve_status
@@ -114,8 +116,9 @@ class WorkerProcess:
         """
         settings, metrics = self.settings, Metrics()
         client = make_redis(settings.redis)
-        jobs = JobStore(client, settings.jobs, Sealer.from_settings(settings.secrets))
         objects = make_object_store(settings.objects)
+        sealer = Sealer.from_settings(settings.secrets)
+        jobs = JobStore(client, settings.jobs, sealer, JobArchive(objects, sealer))
         checks = ImageChecks(_image_pipeline(settings.safety), metrics=metrics)
         catalogue = load_catalogue(settings.catalogue.catalogue)
         engine = self._engine = _start_engine(catalogue, settings.worker, metrics)
@@ -127,7 +130,10 @@ class WorkerProcess:
             objects,
             tiers=settings.worker.tiers,
             seconds=settings.worker.reaper_seconds,
+            # A heartbeat that waits for a reply while the store is away renews within both.
+            grace_seconds=settings.worker.heartbeat_seconds + settings.redis.redis_timeout_seconds,
             metrics=metrics,
+            orphans=Orphans(jobs, objects, age_seconds=settings.worker.orphan_seconds),
         )
         runner = JobRunner(
             engine=engine,

@@ -1,20 +1,23 @@
 """Tidies the queues every few seconds: takes dead workers' jobs back, expires what is late, tops tickets up.
 
-Any number of reapers may run at once; each worker process has one. What is due, the job store knows.
+Any number of reapers may run at once; each worker process has one. What is due, the job store knows. Leases get a grace
+after the start, an outage of the store or a standstill of this process, for live workers may have been unable to renew.
 """
 
 from __future__ import annotations
 
+import time
 from collections.abc import Sequence
 from dataclasses import asdict
 
+from darkroom.errors import JobStoreUnavailable
 from darkroom.job_store import JobStore
 from darkroom.jobs import Tier
 from darkroom.logs import get_logger
 from darkroom.metrics import Metrics
-from darkroom.object_store import ObjectStore
+from darkroom.object_store import ObjectStore, job_places
 from darkroom.tickets import TicketOffice
-from worker.images import job_places
+from worker.orphans import Orphans
 from worker.periodic import Periodic
 
 log = get_logger(__name__)
@@ -31,20 +34,36 @@ class Reaper(Periodic):
         *,
         tiers: Sequence[Tier],
         seconds: float,
+        grace_seconds: float,
         metrics: Metrics,
+        orphans: Orphans | None = None,
     ) -> None:
-        """`tiers` are those whose tickets it tops up; jobs are taken back in all of them."""
+        """Take what there is to tidy.
+
+        Args:
+            tiers: those whose tickets it tops up; jobs are taken back in all of them.
+            grace_seconds: in which every live worker renews its leases.
+            orphans: sweeps the object store, where that is this reaper's task too.
+        """
         super().__init__("reaper", seconds=seconds)
         self._store = store
         self._office = office
         self._objects = objects
         self._tiers = tuple(tiers)
         self._seconds = seconds
+        self._grace_seconds = grace_seconds
         self._metrics = metrics
+        self._orphans = orphans
+        self._rested_at = time.monotonic()  # when the last round ended
+        self._leases_at = self._rested_at + grace_seconds
 
     def reap(self) -> None:
         """Take back, expire, make ready and forget what is due."""
-        reaped = asdict(self._store.reap(delete_objects=self._delete))
+        try:
+            reaped = asdict(self._store.reap(delete_objects=self._delete, leases=self._leases_may_end()))
+        except JobStoreUnavailable:
+            self._give_grace()
+            raise
         for action, jobs in reaped.items():
             self._metrics.reaper_actions.labels(action).inc(jobs)
         if any(reaped.values()):
@@ -56,14 +75,28 @@ class Reaper(Periodic):
             issued = self._office.top_up(tier, self._store.claimable(tier))
             self._metrics.tickets.labels("issued").inc(issued)
 
+    def sweep(self) -> None:
+        """Delete files that no record names, a page now and then."""
+        if self._orphans is not None:
+            self._metrics.orphans_deleted.inc(self._orphans.sweep_when_due())
+
+    def _leases_may_end(self) -> bool:
+        if time.monotonic() - self._rested_at > self._seconds + self._grace_seconds:  # this process stood still
+            self._give_grace()
+        return time.monotonic() >= self._leases_at
+
+    def _give_grace(self) -> None:
+        self._leases_at = time.monotonic() + self._grace_seconds
+
     def _delete(self, prefix: str) -> None:
         for place in job_places(prefix.split("/")[1]):
             self._objects.delete_prefix(place)
 
     def round(self) -> float:
-        for step in (self.reap, self.top_up):  # one may fail while the other is needed
+        for step in (self.reap, self.top_up, self.sweep):  # one may fail while another is needed
             try:
                 step()
             except Exception as error:  # noqa: BLE001 - whatever happens, the next round must come
                 log.warning("reaper_failed", step=step.__name__, error=type(error).__name__)
+        self._rested_at = time.monotonic()
         return self._seconds

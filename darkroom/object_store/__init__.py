@@ -9,11 +9,14 @@ from __future__ import annotations
 
 from darkroom.object_store.keys import (
     CONTENT_TYPES,
+    StoredFile,
     check_key,
     input_key,
     input_prefix,
+    job_places,
     output_key,
     output_prefix,
+    record_key,
 )
 from darkroom.object_store.local import LocalObjectStore
 from darkroom.object_store.s3 import S3ObjectStore
@@ -24,10 +27,13 @@ __all__ = [
     "LocalObjectStore",
     "ObjectStore",
     "S3ObjectStore",
+    "StoredFile",
     "check_key",
     "input_key",
     "input_prefix",
+    "job_places",
     "make_object_store",
     "output_key",
     "output_prefix",
+    "record_key",
 ]

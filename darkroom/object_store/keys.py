@@ -7,6 +7,7 @@ alphabet.
 from __future__ import annotations
 
 import re
+from dataclasses import dataclass
 
 from darkroom.errors import ObjectNotFound
 
@@ -19,6 +20,14 @@ _PREFIX = re.compile(rf"(?:{_PART}/)+")
 CONTENT_TYPES = {"png": "image/png", "jpeg": "image/jpeg", "webp": "image/webp", "json": "application/json"}
 
 
+@dataclass(frozen=True)
+class StoredFile:
+    """One file as a list shows it."""
+
+    key: str
+    modified_at: float  # Unix seconds
+
+
 def output_prefix(job_id: str, attempt: int) -> str:
     """Where one attempt's files lie."""
     return f"outputs/{job_id}/{attempt}/"
@@ -29,9 +38,19 @@ def output_key(job_id: str, attempt: int, index: int, *, ending: str) -> str:
     return f"{output_prefix(job_id, attempt)}{index}.{ending}"
 
 
+def record_key(job_id: str) -> str:
+    """Where the record of an ended job lies once it has left Redis."""
+    return f"outputs/{job_id}/record.json"
+
+
 def input_prefix(job_id: str) -> str:
     """Where the pictures lie that came with a job."""
     return f"inputs/{job_id}/"
+
+
+def job_places(job_id: str) -> tuple[str, ...]:
+    """Everywhere that files of a job can lie, over all of its attempts: released, held for review, sent with it."""
+    return f"outputs/{job_id}/", f"review/{job_id}/", input_prefix(job_id)
 
 
 def input_key(job_id: str, name: str) -> str:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import hmac
+import itertools
 import os
 import secrets
 import shutil
@@ -17,7 +18,7 @@ from pathlib import Path
 
 from darkroom.clock import unix_time
 from darkroom.errors import ObjectNotFound, ObjectStoreUnavailable
-from darkroom.object_store.keys import check_key, check_prefix
+from darkroom.object_store.keys import StoredFile, check_key, check_prefix
 
 _PARTIAL = ".partial-"  # a legal key has no part that starts with a dot, so these can't be read or linked
 
@@ -58,6 +59,12 @@ class LocalObjectStore:
         expected = self._signature(check_key(key), expires)
         return hmac.compare_digest(expected.encode(), signature.encode(errors="replace")) and now < expires
 
+    def list_files(self, prefix: str, *, after: str, limit: int) -> list[StoredFile]:
+        folder = self._folder / check_prefix(prefix)
+        with _disk_errors(), suppress(FileNotFoundError):
+            return list(itertools.islice(_files(folder, prefix, after=after), limit))
+        return []
+
     def delete_prefix(self, prefix: str) -> None:
         folder = self._folder / check_prefix(prefix)
         with _disk_errors(), suppress(FileNotFoundError):
@@ -71,6 +78,19 @@ class LocalObjectStore:
     def _signature(self, key: str, expires: int) -> str:
         message = f"darkroom-link-1\n{key}\n{expires}"
         return hmac.new(self._secret, message.encode(), hashlib.sha256).hexdigest()
+
+
+def _files(folder: Path, prefix: str, *, after: str) -> Iterator[StoredFile]:
+    """All whole files below a folder, in the order of their keys."""
+    with os.scandir(folder) as found:
+        entries = {f"{prefix}{entry.name}{'/' if entry.is_dir() else ''}": entry for entry in found}
+    for key, entry in sorted(entries.items()):
+        with suppress(FileNotFoundError):  # deleted meanwhile
+            if key.endswith("/"):
+                if key > after or after.startswith(key):
+                    yield from _files(Path(entry.path), key, after=after)
+            elif key > after and not entry.name.startswith("."):
+                yield StoredFile(key, entry.stat().st_mtime)
 
 
 def _write_whole(path: Path, data: bytes) -> None:

@@ -16,7 +16,7 @@ from botocore.config import Config
 from botocore.exceptions import BotoCoreError, ClientError
 
 from darkroom.errors import ObjectNotFound, ObjectStoreUnavailable
-from darkroom.object_store.keys import check_key, check_prefix, content_type_of
+from darkroom.object_store.keys import StoredFile, check_key, check_prefix, content_type_of
 from darkroom.settings import ObjectStoreSettings
 
 MISSING = frozenset({"404", "NoSuchKey", "NotFound"})
@@ -56,6 +56,13 @@ class S3ObjectStore:
                 ExpiresIn=expires_in,
             )
             return link
+
+    def list_files(self, prefix: str, *, after: str, limit: int) -> list[StoredFile]:
+        with _service_errors():
+            page = self._client().list_objects_v2(
+                Bucket=self._bucket, Prefix=check_prefix(prefix), StartAfter=after, MaxKeys=limit
+            )
+            return [StoredFile(item["Key"], item["LastModified"].timestamp()) for item in page.get("Contents", [])]
 
     def delete_prefix(self, prefix: str) -> None:
         with _service_errors():

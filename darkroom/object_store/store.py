@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Protocol
 
 from darkroom.errors import ConfigurationError
+from darkroom.object_store.keys import StoredFile
 from darkroom.object_store.local import LocalObjectStore
 from darkroom.object_store.s3 import S3ObjectStore
 from darkroom.settings import ObjectStoreSettings
@@ -21,6 +22,9 @@ class ObjectStore(Protocol):
 
     def url(self, key: str, *, expires_in: int, filename: str) -> str:
         """A link that fetches the file for `expires_in` seconds and saves it as `filename`."""
+
+    def list_files(self, prefix: str, *, after: str, limit: int) -> list[StoredFile]:
+        """The files whose keys start with the prefix, in the order of their keys; those behind `after` only."""
 
     def delete_prefix(self, prefix: str) -> None:
         """Delete every file whose key starts with the prefix; none is fine too."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import secrets
+import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -81,6 +82,22 @@ def test_prefix_is_deleted_and_nothing_beside_it(store: ObjectStore) -> None:
     for key in ("outputs/j/1/0.png", "outputs/j/1/1.png"):
         with pytest.raises(ObjectNotFound):
             store.get(key)
+
+
+def test_files_are_listed_in_the_order_of_their_keys_page_by_page(store: ObjectStore) -> None:
+    keys = sorted(f"outputs/{name}" for name in ("a/1/0.png", "a/10/0.png", "a/2/0.png", "a-b/1/0.png", "a.json"))
+    for key in (*keys, "review/a/1/0.png"):
+        store.put(key, b"x", "image/png")
+
+    listed = store.list_files("outputs/", after="", limit=100)
+
+    assert [file.key for file in listed] == keys
+    assert all(abs(file.modified_at - time.time()) < 60 for file in listed)
+    assert [file.key for file in store.list_files("outputs/", after=keys[1], limit=2)] == keys[2:4]
+
+
+def test_listing_nothing_is_fine(store: ObjectStore) -> None:
+    assert store.list_files("outputs/", after="", limit=100) == []
 
 
 def test_deleting_nothing_is_fine(store: ObjectStore) -> None:

@@ -2,24 +2,47 @@
 
 from __future__ import annotations
 
+import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+import pytest
 import redis
 
+from darkroom.errors import JobStoreUnavailable
 from darkroom.job_store import JobStore
 from darkroom.jobs import JobStatus, Tier
 from darkroom.metrics import Metrics
 from darkroom.object_store import LocalObjectStore, input_key
-from darkroom.settings import JobSettings
+from darkroom.redis_client import make_redis
+from darkroom.settings import JobSettings, RedisSettings
 from darkroom.tickets import MAX_WAITING, TicketOffice
 from tests.darkroom.factories import make_image, make_job, run_one
+from tests.darkroom.passing_time import end_lease
 from tests.fixtures.processes import eventually
 from worker.reaper import Reaper
 
 
-def make_reaper(jobs: JobStore, office: TicketOffice, objects: LocalObjectStore, *tiers: Tier) -> Reaper:
-    wanted = tiers or tuple(Tier)
-    return Reaper(jobs, office, objects, tiers=wanted, seconds=0.05, metrics=Metrics())
+class CountingReaper(Reaper):
+    """A reaper whose metrics can be asked."""
+
+    def reaped(self, action: str) -> float:
+        wanted = {"action": action}
+        return self._metrics.registry.get_sample_value("darkroom_reaper_actions_total", wanted) or 0.0
+
+
+def make_reaper(
+    jobs: JobStore, office: TicketOffice, objects: LocalObjectStore, *tiers: Tier, grace_seconds: float = 0.0
+) -> CountingReaper:
+    return CountingReaper(
+        jobs,
+        office,
+        objects,
+        tiers=tiers or tuple(Tier),
+        seconds=0.05,
+        grace_seconds=grace_seconds,
+        metrics=Metrics(),
+    )
 
 
 def test_a_job_whose_worker_died_is_queued_again_with_a_ticket(
@@ -97,3 +120,71 @@ def test_tickets_are_issued_although_the_object_store_is_away(
 
     eventually(lambda: office.waiting(Tier.STANDARD) == 1, seconds=5)
     reaper.stop()
+
+
+def test_leases_have_a_grace_after_the_start(
+    jobs: JobStore, office: TicketOffice, objects: LocalObjectStore, redis_client: redis.Redis
+) -> None:
+    job = jobs.submit(make_job()).job
+    run_one(jobs)
+    end_lease(redis_client, job)
+    reaper = make_reaper(jobs, office, objects, grace_seconds=0.4)
+
+    reaper.reap()
+    assert jobs.get(job.id, owner="ada").status is JobStatus.RUNNING
+    time.sleep(0.4)
+    reaper.reap()
+
+    assert jobs.get(job.id, owner="ada").status is JobStatus.QUEUED
+
+
+def test_leases_have_a_grace_after_an_outage_of_the_store(
+    redis_settings: RedisSettings, redis_client: redis.Redis, office: TicketOffice, objects: LocalObjectStore
+) -> None:
+    impatient = redis_settings.model_copy(update={"redis_timeout_seconds": 0.1})
+    with make_redis(impatient) as client:
+        jobs = JobStore(client, JobSettings())
+        job = jobs.submit(make_job()).job
+        run_one(jobs)
+        reaper = make_reaper(jobs, office, objects, grace_seconds=0.5)
+        time.sleep(0.5)
+        redis_client.execute_command("CLIENT", "PAUSE", "1000", "ALL")
+        with pytest.raises(JobStoreUnavailable):
+            reaper.reap()
+        end_lease(redis_client, job)  # waits for the end of the outage
+
+        reaper.reap()
+
+        assert jobs.get(job.id, owner="ada").status is JobStatus.RUNNING
+        client.connection_pool.disconnect()
+
+
+def test_a_reaper_that_itself_stood_still_gives_a_grace(
+    jobs: JobStore, office: TicketOffice, objects: LocalObjectStore, redis_client: redis.Redis
+) -> None:
+    job = jobs.submit(make_job()).job
+    run_one(jobs)
+    end_lease(redis_client, job)
+    reaper = make_reaper(jobs, office, objects, grace_seconds=0.3)
+
+    time.sleep(0.5)  # longer than a round and the grace
+    reaper.reap()
+
+    assert jobs.get(job.id, owner="ada").status is JobStatus.RUNNING
+
+
+def test_any_number_of_reapers_take_a_job_back_once(
+    jobs: JobStore, office: TicketOffice, objects: LocalObjectStore, redis_client: redis.Redis
+) -> None:
+    submitted = [jobs.submit(make_job()).job for _ in range(30)]
+    for job in submitted:
+        run_one(jobs)
+        end_lease(redis_client, job)
+    reapers = [make_reaper(jobs, office, objects) for _ in range(4)]
+
+    with ThreadPoolExecutor(4) as threads:
+        list(threads.map(Reaper.reap, reapers))
+
+    counted = sum(reaper.reaped("requeued") for reaper in reapers)
+    assert counted == 30
+    assert {redis_client.hget(f"darkroom:job:{job.id}", "lost") for job in submitted} == {"1"}
