@@ -76,7 +76,7 @@ def _middleware(settings: ApiSettings, services: Services) -> list[Middleware]:
     cors = Middleware(
         CORSMiddleware,
         allow_origins=origins,
-        allow_methods=["GET", "POST"],
+        allow_methods=["GET", "POST", "DELETE"],
         allow_headers=["Authorization", "Content-Type", "Idempotency-Key", "Prefer", "X-Request-ID"],
         expose_headers=["Location", "Retry-After", "Preference-Applied", "Idempotency-Replayed", "X-Request-ID"],
     )

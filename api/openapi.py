@@ -23,15 +23,22 @@ _PROBLEM = {MEDIA_TYPE: {"schema": {"$ref": f"{SCHEMAS}Problem"}}}
 _RETRY = {"Retry-After": {"description": "Seconds to wait.", "schema": {"type": "integer"}}}
 _CHALLENGE = {"WWW-Authenticate": {"description": "What is missing.", "schema": {"type": "string"}}}
 
+_LIMITS = _RETRY | {
+    name: {"description": "The limit, by draft-ietf-httpapi-ratelimit-headers.", "schema": {"type": "string"}}
+    for name in ("RateLimit", "RateLimit-Policy")
+}
+
 _ERRORS: Mapping[int, dict[str, Any]] = {
     400: {"description": "The request can't be read."},
     401: {"description": "There is no valid API key in the request.", "headers": _CHALLENGE},
     403: {"description": "The API key lacks the scope.", "headers": _CHALLENGE},
     404: {"description": "There is no such thing, or it is somebody else's."},
-    409: {"description": "The job has already ended."},
+    409: {"description": "The job's status does not allow it."},
+    410: {"description": "The job was deleted, or its time of retention has passed."},
     413: {"description": "The body is too large."},
     415: {"description": "The body is sent neither as JSON nor as multipart/form-data."},
     422: {"description": "One or more fields are not valid; `errors` has one entry for each."},
+    429: {"description": "Too much at once; try again later.", "headers": _LIMITS},
     500: {"description": "A fault of the service. Quote the request id."},
     503: {"description": "A part of the service is away for the moment.", "headers": _RETRY},
 }

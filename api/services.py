@@ -13,6 +13,7 @@ from celery import Celery
 
 from api.readiness import Readiness
 from darkroom.catalogue import Catalogue, load_catalogue
+from darkroom.job_archive import JobArchive
 from darkroom.job_store import AsyncJobStore
 from darkroom.keys import AsyncKeyStore
 from darkroom.metrics import Metrics
@@ -76,8 +77,8 @@ def connect(
     threaded, looped = make_redis(redis_settings), make_async_redis(redis_settings)
     celery = make_celery(redis_settings)
     sealer = Sealer.from_settings(secret_settings)
-    jobs = AsyncJobStore(looped, job_settings, sealer)
     objects = make_object_store(object_settings)
+    jobs = AsyncJobStore(looped, job_settings, sealer, JobArchive(objects, sealer))
     catalogue = load_catalogue(catalogue_settings.catalogue)
     return Services(
         catalogue=catalogue,

@@ -170,6 +170,20 @@ class JobNotCancellable(InvalidRequest):
     status = 409
 
 
+class JobGone(InvalidRequest):
+    """The job was deleted, or its time of retention has passed."""
+
+    code = "job_gone"
+    status = 410
+
+
+class JobNotEnded(InvalidRequest):
+    """The job has not ended yet, so it can't be deleted: cancel it first (`POST /jobs/{id}/cancel`)."""
+
+    code = "job_not_ended"
+    status = 409
+
+
 class IdempotencyMismatch(InvalidRequest):
     """This Idempotency-Key was used before with a different body."""
 

@@ -11,7 +11,16 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
 
-from darkroom.errors import BadCursor, ClaimHeld, IdempotencyMismatch, JobNotCancellable, JobNotFound
+from darkroom.errors import (
+    BadCursor,
+    ClaimHeld,
+    IdempotencyMismatch,
+    InvalidRequest,
+    JobGone,
+    JobNotCancellable,
+    JobNotEnded,
+    JobNotFound,
+)
 from darkroom.job_answers import (
     Claim,
     Committed,
@@ -35,6 +44,8 @@ T_co = TypeVar("T_co", covariant=True)
 MAX_PAGE = 100
 NEW_RUN_WEIGHT = 0.2  # of a run that just ended, in the averages behind estimates
 HOLD = "hold"  # the claim script's word for "not before you have nothing in hand"
+SWEEP_SECONDS = 60  # in which whoever deletes a job deletes its objects too
+_REFUSALS: Mapping[str, type[InvalidRequest]] = {"missing": JobNotFound, "alive": JobNotEnded, "gone": JobGone}
 OUTCOMES = TRANSITIONS[JobStatus.RUNNING] - {JobStatus.QUEUED}  # what a commit may ask for
 
 
@@ -54,6 +65,7 @@ def submit(
     deadline_seconds: int | None,
     settings: JobSettings,
     sealer: Sealer | None,
+    retention_seconds: int | None,
 ) -> Command[Submitted]:
     def parse(answer: tuple[str, int, list[str]]) -> Submitted:
         outcome, position, flat = answer
@@ -62,8 +74,9 @@ def submit(
         stored = decode_flat(flat, sealer)
         return Submitted(job=stored, replayed=outcome == "replayed", queue_position=position or None)
 
+    kept = settings.result_ttl_seconds if retention_seconds is None else retention_seconds
     assert job.status in BORN, "a new job is queued or blocked"
-    fields = [part for pair in encode_job(job, sealer).items() for part in pair]
+    fields = [part for pair in encode_job(job, sealer, retention_seconds=kept).items() for part in pair]
     return _command(
         "submit",
         job.id,
@@ -76,8 +89,17 @@ def submit(
     )
 
 
-def get(job_id: str, *, owner: str, sealer: Sealer | None) -> Command[Job]:
-    def parse(flat: list[str]) -> Job:
+def get(job_id: str, *, owner: str, sealer: Sealer | None) -> Command[Job | None]:
+    """The job, or None for one that is archived."""
+
+    def parse(flat: list[str]) -> Job | None:
+        if len(flat) == len(("trace", "owner")):
+            trace, its_owner = flat
+            if its_owner != owner:
+                raise JobNotFound
+            if trace == "gone":
+                raise JobGone
+            return None
         job = decode_flat(flat, sealer) if flat else None
         if job is None or job.owner != owner:
             raise JobNotFound
@@ -103,6 +125,8 @@ def cancel(job_id: str, *, owner: str, sealer: Sealer | None) -> Command[Job]:
         outcome, flat = answer
         if outcome == "missing":
             raise JobNotFound
+        if outcome == "gone":
+            raise JobGone
         if outcome == "ended":
             raise JobNotCancellable
         return decode_flat(flat, sealer)
@@ -204,12 +228,40 @@ def filed(attempts: Sequence[tuple[str, str]]) -> Command[list[Filed]]:
     return _command("strays", *(part for attempt in attempts for part in attempt), parse=parse)
 
 
-def due(*, limit: int, settings: JobSettings) -> Command[list[str]]:
-    return _command("due", settings.result_ttl_seconds, limit, parse=_texts)
+def delete(job_id: str, *, owner: str, settings: JobSettings) -> Command[None]:
+    def parse(outcome: str) -> None:
+        if outcome != "deleted":
+            raise _REFUSALS[outcome]
+
+    return _command("delete", _known_shape(job_id), owner, settings.gone_seconds, parse=parse)
 
 
-def forget(job_id: str) -> Command[int]:
-    return _command("forget", job_id, parse=int)
+def swept(job_id: str) -> Command[int]:
+    return _command("swept", job_id, parse=int)
+
+
+def unswept(*, limit: int) -> Command[list[str]]:
+    return _command("unswept", SWEEP_SECONDS, limit, parse=_texts)
+
+
+def due(*, limit: int) -> Command[list[str]]:
+    return _command("due", limit, parse=_texts)
+
+
+def forget(job_id: str, *, settings: JobSettings) -> Command[int]:
+    return _command("forget", job_id, settings.gone_seconds, parse=int)
+
+
+def archivable(*, limit: int, settings: JobSettings) -> Command[list[Mapping[str, str]]]:
+    def parse(answer: list[list[str]]) -> list[Mapping[str, str]]:
+        return [read_flat(flat) for flat in answer]
+
+    seconds = max(settings.archive_seconds, settings.idempotency_ttl_seconds)  # a replay reads the first job's record
+    return _command("archivable", seconds, limit, parse=parse)
+
+
+def archive(job_id: str) -> Command[int]:
+    return _command("archive", job_id, parse=int)
 
 
 def _command(name: str, *args: str | float, parse: Callable[[Any], T]) -> Command[T]:

@@ -21,7 +21,7 @@ from darkroom.sealing import Sealer
 SEALED = {"prompt", "negative_prompt"}  # fields of the recipe
 
 
-def encode_job(job: Job, sealer: Sealer | None = None) -> dict[str, str]:
+def encode_job(job: Job, sealer: Sealer | None = None, *, retention_seconds: int | None = None) -> dict[str, str]:
     """The fields of a new record; the submit script adds its times and its place. Without a sealer prompts lie open."""
     return {
         "id": job.id,
@@ -47,6 +47,7 @@ def encode_job(job: Job, sealer: Sealer | None = None) -> dict[str, str]:
         "policy": job.policy or "",
         "held": job.held or "",
         "cancel_requested": "1" if job.cancel_requested else "0",
+        "retention": "" if retention_seconds is None else str(retention_seconds),
     }
 
 

@@ -7,6 +7,7 @@ loop; both run the same commands. Times come from Redis.
 
 from __future__ import annotations
 
+import asyncio
 from collections import Counter
 from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any, TypeVar
@@ -16,7 +17,7 @@ import redis.asyncio
 from redis.exceptions import NoScriptError
 
 from darkroom import job_commands as commands
-from darkroom.errors import Transient
+from darkroom.errors import JobNotFound, Transient
 from darkroom.job_answers import (
     Claim,
     Committed,
@@ -29,6 +30,7 @@ from darkroom.job_answers import (
     Submitted,
     TierCounts,
 )
+from darkroom.job_archive import JobArchive
 from darkroom.job_commands import Command
 from darkroom.jobs import ImageRecord, Job, JobError, JobStatus, Tier
 from darkroom.redis_client import redis_errors
@@ -53,20 +55,33 @@ __all__ = [
 T = TypeVar("T")
 DEFAULT_PAGE = 20
 REAP_LIMIT = 500  # jobs one script call may change; more wait for the next round
+ARCHIVE_LIMIT = 50  # records moved in one round; each is a file to write
 _FAULT = JobError(code=Transient.code, message=Transient().detail)
 
 
 class JobStore:
     """The job store for threads."""
 
-    def __init__(self, client: redis.Redis, settings: JobSettings | None = None, sealer: Sealer | None = None) -> None:
-        """Without a sealer, records hold prompts open; services always pass theirs."""
+    def __init__(
+        self,
+        client: redis.Redis,
+        settings: JobSettings | None = None,
+        sealer: Sealer | None = None,
+        archive: JobArchive | None = None,
+    ) -> None:
+        """Without a sealer, records hold prompts open; without an archive they stay in Redis. Services pass both."""
         self._redis = client
+        self._archive = archive
         self._sealer = sealer
         self._settings = settings or JobSettings.from_env()
 
     def submit(
-        self, job: Job, *, idempotency: IdempotencyKey | None = None, deadline_seconds: int | None = None
+        self,
+        job: Job,
+        *,
+        idempotency: IdempotencyKey | None = None,
+        deadline_seconds: int | None = None,
+        retention_seconds: int | None = None,
     ) -> Submitted:
         """Store a new job, queued or blocked.
 
@@ -80,12 +95,14 @@ class JobStore:
                 deadline_seconds=deadline_seconds,
                 settings=self._settings,
                 sealer=self._sealer,
+                retention_seconds=retention_seconds,
             )
         )
 
     def get(self, job_id: str, *, owner: str) -> Job:
         """The owner's job; JobNotFound for everybody else's too."""
-        return self._run(commands.get(job_id, owner=owner, sealer=self._sealer))
+        job = self._run(commands.get(job_id, owner=owner, sealer=self._sealer))
+        return _from_archive(self._archive, job_id, owner) if job is None else job
 
     def list_jobs(
         self, owner: str, *, status: JobStatus | None = None, limit: int = DEFAULT_PAGE, cursor: str | None = None
@@ -100,6 +117,19 @@ class JobStore:
             JobNotCancellable: when it has ended otherwise.
         """
         return self._run(commands.cancel(job_id, owner=owner, sealer=self._sealer))
+
+    def delete(self, job_id: str, *, owner: str) -> None:
+        """Remove an ended job, archived or not. Its objects come next: delete them, then call `swept`.
+
+        Raises:
+            JobNotEnded: it still waits or runs.
+            JobGone: it is removed already.
+        """
+        self._run(commands.delete(job_id, owner=owner, settings=self._settings))
+
+    def swept(self, job_id: str) -> None:
+        """The deleted job's objects are deleted; without this call the reaper deletes them."""
+        self._run(commands.swept(job_id))
 
     def queue_state(self, job_id: str) -> QueueState | None:
         """Where the job stands in its queue; None unless it is queued."""
@@ -218,15 +248,30 @@ class JobStore:
             expired=ends[JobStatus.EXPIRED],
             ready=ready,
             removed=self._remove_old(delete_objects),
+            archived=self._archive_old(),
         )
 
     def _remove_old(self, delete_objects: Callable[[str], None] | None) -> int:
         removed = 0
-        for job_id in self._run(commands.due(limit=REAP_LIMIT, settings=self._settings)):
+        for job_id in self._run(commands.due(limit=REAP_LIMIT)):
             if delete_objects is not None:
                 delete_objects(f"outputs/{job_id}/")
-            removed += self._run(commands.forget(job_id))
+            removed += self._run(commands.forget(job_id, settings=self._settings))
+        for job_id in self._run(commands.unswept(limit=REAP_LIMIT)):
+            if delete_objects is not None:
+                delete_objects(f"outputs/{job_id}/")
+            self._run(commands.swept(job_id))
         return removed
+
+    def _archive_old(self) -> int:
+        """A record is in both places before it is in one: whenever this stops, nothing is lost."""
+        if self._archive is None:
+            return 0
+        archived = 0
+        for record in self._run(commands.archivable(limit=ARCHIVE_LIMIT, settings=self._settings)):
+            self._archive.put(record)
+            archived += self._run(commands.archive(record["id"]))
+        return archived
 
     def _run(self, command: Command[T]) -> T:
         script, args = command.script, command.args
@@ -238,18 +283,35 @@ class JobStore:
         return command.parse(answer)
 
 
+def _from_archive(archive: JobArchive | None, job_id: str, owner: str) -> Job:
+    job = archive.read(job_id) if archive else None
+    if job is None or job.owner != owner:
+        raise JobNotFound
+    return job
+
+
 class AsyncJobStore:
     """The job store for the API's event loop: what a caller may do."""
 
     def __init__(
-        self, client: redis.asyncio.Redis, settings: JobSettings | None = None, sealer: Sealer | None = None
+        self,
+        client: redis.asyncio.Redis,
+        settings: JobSettings | None = None,
+        sealer: Sealer | None = None,
+        archive: JobArchive | None = None,
     ) -> None:
         self._redis = client
+        self._archive = archive
         self._sealer = sealer
         self._settings = settings or JobSettings.from_env()
 
     async def submit(
-        self, job: Job, *, idempotency: IdempotencyKey | None = None, deadline_seconds: int | None = None
+        self,
+        job: Job,
+        *,
+        idempotency: IdempotencyKey | None = None,
+        deadline_seconds: int | None = None,
+        retention_seconds: int | None = None,
     ) -> Submitted:
         return await self._run(
             commands.submit(
@@ -258,11 +320,15 @@ class AsyncJobStore:
                 deadline_seconds=deadline_seconds,
                 settings=self._settings,
                 sealer=self._sealer,
+                retention_seconds=retention_seconds,
             )
         )
 
     async def get(self, job_id: str, *, owner: str) -> Job:
-        return await self._run(commands.get(job_id, owner=owner, sealer=self._sealer))
+        job = await self._run(commands.get(job_id, owner=owner, sealer=self._sealer))
+        if job is None:
+            job = await asyncio.to_thread(_from_archive, self._archive, job_id, owner)
+        return job
 
     async def list_jobs(
         self, owner: str, *, status: JobStatus | None = None, limit: int = DEFAULT_PAGE, cursor: str | None = None
@@ -273,6 +339,12 @@ class AsyncJobStore:
 
     async def cancel(self, job_id: str, *, owner: str) -> Job:
         return await self._run(commands.cancel(job_id, owner=owner, sealer=self._sealer))
+
+    async def delete(self, job_id: str, *, owner: str) -> None:
+        await self._run(commands.delete(job_id, owner=owner, settings=self._settings))
+
+    async def swept(self, job_id: str) -> None:
+        await self._run(commands.swept(job_id))
 
     async def queue_state(self, job_id: str) -> QueueState | None:
         return await self._run(commands.queue_state(job_id))

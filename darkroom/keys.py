@@ -32,7 +32,7 @@ class Scope(StrEnum):
 
     GENERATE = "generate"  #: submit jobs
     READ = "read"  #: read the owner's jobs and images
-    CANCEL = "cancel"  #: cancel the owner's jobs
+    CANCEL = "cancel"  #: cancel the owner's jobs, delete those that ended
     REVIEW = "review"  #: work the review queue
     ADMIN = "admin"  #: operate the service
 

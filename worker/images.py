@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 from darkroom.job_store import Claim
 from darkroom.jobs import ImageRecord
-from darkroom.object_store import CONTENT_TYPES, input_prefix, output_key, output_prefix
+from darkroom.object_store import CONTENT_TYPES, output_key, output_prefix
 from darkroom.params import GenerationParams
 from darkroom.schedulers import SCHEDULERS
 from engine import AdapterUse, GeneratedImage, ImageRequest
@@ -87,11 +87,6 @@ def prefixes(claim: Claim) -> tuple[str, str]:
 def places(prefix: str) -> tuple[str, str]:
     """The prefix of released files, and the one that held files of the same job or attempt have."""
     return prefix, _held(prefix)
-
-
-def job_places(job_id: str) -> tuple[str, ...]:
-    """Everywhere that files of a job can lie, over all of its attempts."""
-    return (*places(f"{_OUTPUTS}{job_id}/"), input_prefix(job_id))
 
 
 def _held(key: str) -> str:

@@ -12,7 +12,7 @@ from api.schemas import AdapterBody, AdapterList
 router = APIRouter(tags=["catalogue"])
 
 
-@router.get("/adapters", summary="List the adapters (LoRAs)", responses=errors(401, 503))
+@router.get("/adapters", summary="List the adapters (LoRAs)", responses=errors(401, 429, 503))
 async def list_adapters(key: AnyKey, services: ServicesDep) -> AdapterList:
     """Every adapter that this key's owner may name in a request, with the model it is made for."""
     adapters = services.catalogue.adapters_of(key.owner).values()

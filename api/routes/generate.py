@@ -36,7 +36,7 @@ async def _upload(request: Request, _key: GenerateKey, settings: SettingsDep) ->
     "/generate",
     status_code=202,
     summary="Make images from a prompt",
-    responses={202: _ACCEPTED, **errors(400, 401, 403, 413, 415, 422, 503)},
+    responses={202: _ACCEPTED, **errors(400, 401, 403, 413, 415, 422, 429, 503)},
     openapi_extra=GENERATION_BODY,
 )
 async def generate(

@@ -1,12 +1,14 @@
-"""Reads and cancels the caller's own jobs; everybody else's are not found."""
+"""Reads, cancels and deletes the caller's own jobs; everybody else's are not found."""
 
 from __future__ import annotations
 
 import asyncio
 import time
+from contextlib import suppress
 from typing import Annotated
 
 from fastapi import APIRouter, Header, Path, Query, Request, Response
+from starlette.concurrency import run_in_threadpool
 
 from api.auth import CancelKey, ReadKey
 from api.dependencies import ServicesDep, SettingsDep
@@ -15,7 +17,9 @@ from api.job_views import place_of, retry_after, view_of
 from api.openapi import errors
 from api.schemas import JOB_ID, JobBody, JobPage, Place
 from api.services import Services
+from darkroom.errors import JobStoreUnavailable, ObjectStoreUnavailable
 from darkroom.jobs import Job, JobStatus
+from darkroom.object_store import ObjectStore, job_places
 
 router = APIRouter(tags=["jobs"])
 # Between two looks at a job somebody waits for: a small part of the wait so far, so that the answer is never late by
@@ -33,7 +37,7 @@ _FOUND = {
 }
 
 
-@router.get("/jobs/{job_id}", summary="Read a job", responses={200: _FOUND, **errors(401, 403, 404, 503)})
+@router.get("/jobs/{job_id}", summary="Read a job", responses={200: _FOUND, **errors(401, 403, 404, 410, 429, 503)})
 async def read_job(
     *,
     job_id: JobId,
@@ -57,7 +61,7 @@ async def read_job(
     return await view_of(job, services, place=place)
 
 
-@router.get("/jobs", summary="List your jobs, newest first", responses=errors(400, 401, 403, 422, 503))
+@router.get("/jobs", summary="List your jobs, newest first", responses=errors(400, 401, 403, 422, 429, 503))
 async def list_jobs(
     key: ReadKey,
     services: ServicesDep,
@@ -65,17 +69,39 @@ async def list_jobs(
     limit: Annotated[int, Query(ge=1, le=MOST_JOBS, description="Jobs on a page.")] = 20,
     cursor: Annotated[str | None, Query(max_length=64, description="`next_cursor` of the page before.")] = None,
 ) -> JobPage:
-    """One page; it may be short, even empty, and still have a next one. Places in the queue are left out."""
+    """One page; it may be short, even empty, and still have a next one. Places in the queue are left out.
+
+    Jobs that ended more than a day ago are not listed; each can still be read by its id until its retention passes.
+    """
     page = await services.jobs.list_jobs(key.owner, status=status, limit=limit, cursor=cursor)
     views = [await view_of(job, services, place=Place()) for job in page.jobs]
     return JobPage(jobs=tuple(views), next_cursor=page.next_cursor)
 
 
-@router.post("/jobs/{job_id}/cancel", summary="Cancel a job", responses=errors(401, 403, 404, 409, 503))
+@router.post("/jobs/{job_id}/cancel", summary="Cancel a job", responses=errors(401, 403, 404, 409, 410, 429, 503))
 async def cancel_job(job_id: JobId, key: CancelKey, services: ServicesDep) -> JobBody:
     """A waiting job is cancelled at once; a running one stops within a step (`cancel_requested` until then)."""
     job = await services.jobs.cancel(job_id, owner=key.owner)
     return await view_of(job, services, place=Place())
+
+
+@router.delete(
+    "/jobs/{job_id}",
+    summary="Delete a job and its images",
+    status_code=204,
+    responses=errors(401, 403, 404, 409, 410, 429, 503),
+)
+async def delete_job(job_id: JobId, key: CancelKey, services: ServicesDep) -> None:
+    """Remove an ended job for good: its record, its images, what came with it. Afterwards it answers 410."""
+    await services.jobs.delete(job_id, owner=key.owner)
+    with suppress(ObjectStoreUnavailable, JobStoreUnavailable):  # the job is gone already; the reaper does the rest
+        await run_in_threadpool(_delete_objects, services.objects, job_id)
+        await services.jobs.swept(job_id)
+
+
+def _delete_objects(objects: ObjectStore, job_id: str) -> None:
+    for place in job_places(job_id):
+        objects.delete_prefix(place)
 
 
 async def _ended(job: Job, services: Services, request: Request, *, seconds: float) -> Job:

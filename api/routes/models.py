@@ -13,7 +13,7 @@ from darkroom.schedulers import SCHEDULERS
 router = APIRouter(tags=["catalogue"])
 
 
-@router.get("/models", summary="List the models", responses=errors(401, 503))
+@router.get("/models", summary="List the models", responses=errors(401, 429, 503))
 async def list_models(_key: AnyKey, services: ServicesDep, settings: SettingsDep) -> ModelList:
     """Every model that a request may name, with its defaults and limits."""
     catalogue = services.catalogue
@@ -24,7 +24,7 @@ async def list_models(_key: AnyKey, services: ServicesDep, settings: SettingsDep
     return ModelList(models=tuple(models), limits=RequestLimits(input_image_bytes=settings.max_image_bytes))
 
 
-@router.get("/schedulers", summary="List the noise schedulers", responses=errors(401, 503))
+@router.get("/schedulers", summary="List the noise schedulers", responses=errors(401, 429, 503))
 async def list_schedulers(_key: AnyKey) -> SchedulerList:
     """Every noise scheduler that a request may name, with the steps it takes."""
     return SchedulerList(schedulers=tuple(SchedulerBody.from_info(info) for info in SCHEDULERS.values()))

@@ -9,6 +9,10 @@
 -- darkroom:suspects:TIER    zset    queued ids that run by themselves (isolation.lua), by place
 -- darkroom:deadlines        zset    queued and running ids that have a deadline, by it
 -- darkroom:ended            zset    terminal ids, by the time they ended
+-- darkroom:expiring         zset    terminal ids, archived ones too, by the time retention removes them
+-- darkroom:archived         hash    owner of each job whose record lies in the object store
+-- darkroom:gone:ID          string  owner of a job that was removed, with a TTL
+-- darkroom:unswept          zset    ids of deleted jobs whose objects may still lie somewhere, by the time of deletion
 -- darkroom:owner:OWNER      zset    all ids of an owner, by place
 -- darkroom:idempotency:...  hash    fingerprint and job of an Idempotency-Key, with a TTL
 -- darkroom:claim:...        string  job that a claim's nonce got, with a TTL
@@ -43,6 +47,30 @@ end
 local function flat_record(id) return redis.call('HGETALL', job_key(id)) end
 
 local function is_terminal(status) return next(LEGAL[status]) == nil end
+
+-- What is left of a job that has no record: {'archived' | 'gone', owner}, or {}.
+local function trace(id)
+  local owner = redis.call('HGET', 'darkroom:archived', id)
+  if owner then return {'archived', owner} end
+  owner = redis.call('GET', 'darkroom:gone:' .. id)
+  if owner then return {'gone', owner} end
+  return {}
+end
+
+local DEFAULT_RETENTION = 604800 -- of records from before retention stood in them
+
+local function kept_until(job)
+  return (tonumber(job.finished_at) or clock()) + (tonumber(job.retention) or DEFAULT_RETENTION)
+end
+
+local function remove(id, owner, gone_seconds)
+  redis.call('ZREM', 'darkroom:ended', id)
+  redis.call('ZREM', 'darkroom:expiring', id)
+  redis.call('HDEL', 'darkroom:archived', id)
+  redis.call('ZREM', owner_key(owner), id)
+  redis.call('DEL', job_key(id), 'darkroom:events:' .. id)
+  if tonumber(gone_seconds) > 0 then redis.call('SET', 'darkroom:gone:' .. id, owner, 'EX', gone_seconds) end
+end
 
 local function past_deadline(job, now)
   local deadline = tonumber(job.deadline_at)
@@ -79,6 +107,7 @@ local function enter(id, job, now)
     redis.call('SADD', own_key(job.worker), id)
   elseif is_terminal(job.status) then
     redis.call('ZADD', 'darkroom:ended', now, id)
+    redis.call('ZADD', 'darkroom:expiring', stamp(kept_until(job)), id)
   end
   if job.status ~= 'queued' then tell(id, job, now) end
 end

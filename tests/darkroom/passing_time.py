@@ -27,4 +27,13 @@ def pass_not_before(client: redis.Redis, job: Job) -> None:
 
 
 def pass_retention(client: redis.Redis, job: Job) -> None:
+    client.zadd("darkroom:expiring", {job.id: 1}, xx=True)
+
+
+def pass_stay(client: redis.Redis, job: Job) -> None:
+    """The time that the record of an ended job stays in Redis."""
     client.zadd("darkroom:ended", {job.id: 1}, xx=True)
+
+
+def pass_sweep_time(client: redis.Redis, job: Job) -> None:
+    client.zadd("darkroom:unswept", {job.id: 1}, xx=True)

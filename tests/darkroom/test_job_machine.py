@@ -348,9 +348,8 @@ class JobMachine(RuleBasedStateMachine):
             for name in _indexes(expected):
                 wanted.setdefault(name, set()).add(job_id)
         names = [f"darkroom:{kind}:{tier}" for kind in ("ready", "delayed", "suspects", "leases") for tier in Tier]
-        found = {
-            name: set(self.client.zrange(name, 0, -1)) for name in [*names, "darkroom:deadlines", "darkroom:ended"]
-        }
+        names += ["darkroom:deadlines", "darkroom:ended", "darkroom:expiring"]
+        found = {name: set(self.client.zrange(name, 0, -1)) for name in names}
         assert {name: ids for name, ids in found.items() if ids} == wanted
         assert self.client.smembers("darkroom:own:w") == {expected.job.id for expected in self._running()}
 
@@ -358,7 +357,7 @@ class JobMachine(RuleBasedStateMachine):
 def _indexes(expected: Expected) -> list[str]:
     tier = expected.job.tier
     if expected.status.is_terminal:
-        return ["darkroom:ended"]
+        return ["darkroom:ended", "darkroom:expiring"]
     if expected.status is S.IN_REVIEW:
         return []
     deadline = ["darkroom:deadlines"] if expected.has_deadline else []

@@ -8,6 +8,7 @@ import pytest
 import redis
 
 from darkroom.errors import (
+    JobGone,
     JobNotFound,
     ObjectStoreUnavailable,
 )
@@ -17,6 +18,7 @@ from tests.darkroom.factories import make_image, read_job, run_one, submit_job
 from tests.darkroom.passing_time import end_lease, pass_deadline, pass_retention
 
 S = JobStatus
+PASSING = ("darkroom:claim:", "darkroom:gone:")  # keys with a TTL
 
 
 def test_job_whose_attempts_are_all_lost_fails(store: JobStore, redis_client: redis.Redis) -> None:
@@ -83,9 +85,11 @@ def test_old_ended_jobs_are_forgotten_with_their_objects_and_leave_nothing(
 
     assert deleted == [f"outputs/{old.id}/"]
     assert [job.id for job in store.list_jobs("ada").jobs] == [alive.id, young.id]
-    assert not any(old.id in name for name in redis_client.keys("*"))
-    with pytest.raises(JobNotFound):
+    assert [name for name in redis_client.keys("*") if old.id in name] == [f"darkroom:gone:{old.id}"]
+    with pytest.raises(JobGone):
         read_job(store, old)
+    with pytest.raises(JobNotFound):
+        store.get(old.id, owner="ben")
 
 
 def test_record_stays_while_its_objects_can_not_be_deleted(store: JobStore, redis_client: redis.Redis) -> None:
@@ -109,7 +113,7 @@ def test_server_is_as_empty_after_as_before(store: JobStore, redis_client: redis
         pass_retention(redis_client, job)
     store.reap()
 
-    left = {name for name in redis_client.keys("*") if not name.startswith("darkroom:claim:")}
+    left = {name for name in redis_client.keys("*") if not name.startswith(PASSING)}
 
     assert left == {"darkroom:place", "darkroom:rates"}
-    assert all(redis_client.ttl(name) > 0 for name in redis_client.keys("darkroom:claim:*"))
+    assert all(redis_client.ttl(name) > 0 for prefix in PASSING for name in redis_client.keys(f"{prefix}*"))

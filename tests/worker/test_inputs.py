@@ -13,13 +13,13 @@ from PIL import Image
 from darkroom.errors import InputUnavailable
 from darkroom.job_store import Claim
 from darkroom.jobs import JobStatus
-from darkroom.object_store import LocalObjectStore, input_key
+from darkroom.object_store import LocalObjectStore, input_key, job_places
 from darkroom.params import AdapterUse, StoredImage
 from safety.provenance.recipe import parse_recipe
 from tests.darkroom.factories import make_params
 from tests.fixtures.processes import eventually
 from tests.worker.workshop import LONG, Running, Workshop
-from worker.images import image_request, job_places, prefixes
+from worker.images import image_request, prefixes
 from worker.inputs import JobInputs, load_inputs
 
 PICTURE = np.arange(24 * 16 * 3, dtype=np.uint8).reshape(16, 24, 3)
