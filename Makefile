@@ -36,8 +36,9 @@ test-api: setup-api    ## the torch-free packages' tests, where no torch is inst
 test: lint test-api    ## everything that CI runs, under 25 minutes
 	$(PY) -m pytest -m "not (prove or gpu)" --cov --cov-report=term:skip-covered
 
-prove: setup           ## the long proofs
+prove: setup           ## the long proofs: every check of bench/reliability at full size, hours
 	$(PY) -m pytest -m "prove" --timeout=7200
+	$(PY) -m bench.reliability --resume --report
 
 bench: setup           ## the measurements of bench/, an hour or more; each writes its table beside itself
 	$(PY) -m bench.api
