@@ -13,7 +13,7 @@ from importlib import resources
 
 from darkroom.jobs import TRANSITIONS
 
-SHARED = ("outbox", "record", "isolation")  # in this order: a part sees those above it
+SHARED = ("events", "outbox", "record", "isolation")  # in this order: a part sees those above it
 
 
 @dataclass(frozen=True)

@@ -48,9 +48,11 @@ local function fan_out(id, job, type, event, now)
   end
 end
 
--- A job's status has changed. What the event's id is made of makes it the same whoever writes it.
+-- A job's status has changed: listeners and webhooks hear of it. What the event's id is made of makes it the same whoever
+-- writes it.
 local function tell(id, job, now)
   local word = job.status == 'running' and 'started' or job.status
+  publish(id, job, word, now)
   local event = 'evt_' .. string.sub(id, 5) .. '_' .. (job.attempt or 0) .. '_' .. word
   fan_out(id, job, 'job.' .. word, event, now)
 end

@@ -91,7 +91,7 @@ local function set_fields(id, job, fields)
   redis.call('HSET', job_key(id), unpack(flat))
 end
 
--- Put a job into the indexes of the status it has now, and tell webhooks of it.
+-- Put a job into the indexes of the status it has now, and tell listeners and webhooks of it.
 local function enter(id, job, now)
   if job.status == 'queued' then
     local not_before = tonumber(job.not_before)
@@ -132,6 +132,7 @@ local function transition(id, job, to, fields, now)
   if is_terminal(to) then fields.finished_at = stamp(now) end
   set_fields(id, job, fields)
   enter(id, job, now)
+  if to == 'queued' then publish(id, job, 'requeued', now) end
 end
 
 -- A running job goes back to the queue, or ends where it may not run again.

@@ -256,3 +256,19 @@ def test_every_change_of_a_job_is_told_once_in_the_step_that_made_it(
         (done.id, "job.failed", "failed", f"evt_{stem}_1_failed"),
         (refused.id, "job.blocked", "blocked", f"evt_{refused.id.removeprefix('job_')}_0_blocked"),
     }
+
+
+def test_progress_is_sent_now_and_then_under_an_id_of_its_step(
+    run: Callable[[Story], Any], redis_client: redis.Redis
+) -> None:
+    store = JobStore(redis_client)
+    add_endpoint(redis_client, "ep_1", events=["job.progress"])
+    job = store.submit(make_job(owner="acme")).job
+    claim = store.claim(tier=Tier.STANDARD, worker="w1", nonce="n1", lease_seconds=30, models=None)
+    assert claim is not None
+    for step in (1, 2, 2):
+        store.progress(claim, step=step, steps=25)
+
+    deliveries = run(lambda outbox: outbox.claim(10, lease_seconds=LEASE))
+
+    assert [(one.event, one.type) for one in deliveries] == [(f"evt_{job.id[4:]}_1_step_1", "job.progress")]
