@@ -14,6 +14,7 @@ from starlette.middleware.cors import CORSMiddleware
 
 from api.body_limit import BodyLimit
 from api.http_metrics import HttpMetrics
+from api.limits import make_limits
 from api.openapi import document
 from api.problems import AnswerCrashes, on_darkroom_error, on_http_exception, on_validation_error
 from api.request_ids import RequestIds
@@ -54,6 +55,7 @@ def create_app(*, settings: ApiSettings, services: Services) -> FastAPI:
     )
     app.state.settings = settings
     app.state.services = services
+    app.state.limits = make_limits(settings, services)
     app.state.submission = Submission(services)
     _include_routes(app, settings, services)
     app.openapi = _document_once(app, services)  # type: ignore[method-assign]
@@ -78,7 +80,15 @@ def _middleware(settings: ApiSettings, services: Services) -> list[Middleware]:
         allow_origins=origins,
         allow_methods=["GET", "POST", "DELETE"],
         allow_headers=["Authorization", "Content-Type", "Idempotency-Key", "Prefer", "X-Request-ID"],
-        expose_headers=["Location", "Retry-After", "Preference-Applied", "Idempotency-Replayed", "X-Request-ID"],
+        expose_headers=[
+            "Location",
+            "Retry-After",
+            "Preference-Applied",
+            "Idempotency-Replayed",
+            "RateLimit",
+            "RateLimit-Policy",
+            "X-Request-ID",
+        ],
     )
     return [
         Middleware(RequestIds),

@@ -1,16 +1,19 @@
 """Who calls: `Authorization: Bearer dk_...` becomes an `ApiKey`, and a route names the scope it needs.
 
-Missing, malformed, unknown, revoked and expired keys get the same answer.
+Missing, malformed, unknown, revoked and expired keys get the same answer. Only requests with a valid key count against
+the key, so that nobody else can use it up; all others count against the address they come from.
 """
 
 from __future__ import annotations
 
 from typing import Annotated
 
-from fastapi import Depends
+from fastapi import Depends, Request, Response
 from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
 
-from api.dependencies import ServicesDep
+from api.client_address import client_address
+from api.dependencies import LimitsDep, ServicesDep, SettingsDep
+from api.problems import rate_headers
 from darkroom.errors import NotAuthenticated, NotPermitted
 from darkroom.keys import ApiKey, Scope
 
@@ -20,16 +23,27 @@ _bearer = HTTPBearer(
 
 
 async def authenticate(
-    services: ServicesDep, credentials: Annotated[HTTPAuthorizationCredentials | None, Depends(_bearer)]
+    *,
+    services: ServicesDep,
+    settings: SettingsDep,
+    limits: LimitsDep,
+    request: Request,
+    response: Response,
+    credentials: Annotated[HTTPAuthorizationCredentials | None, Depends(_bearer)],
 ) -> ApiKey:
     """The caller's key.
 
     Raises:
         NotAuthenticated: there is no valid one.
+        RateLimited: the key, or the address without one, came too often.
     """
     key = await services.keys.verify(credentials.credentials) if credentials else None
     if key is None:
+        if limits.refusals:
+            await limits.refusals.take(client_address(request.scope, settings.proxies))
         raise NotAuthenticated
+    if limits.requests:
+        response.headers.update(rate_headers(await limits.requests.take(key.id)))
     return key
 
 

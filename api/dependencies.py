@@ -6,6 +6,7 @@ from typing import Annotated, cast
 
 from fastapi import Depends, Request
 
+from api.limits import Limits
 from api.services import Services
 from api.submission import Submission
 from darkroom.settings import ApiSettings
@@ -23,6 +24,11 @@ def _submission(request: Request) -> Submission:
     return cast("Submission", request.app.state.submission)
 
 
+def _limits(request: Request) -> Limits:
+    return cast("Limits", request.app.state.limits)
+
+
 ServicesDep = Annotated[Services, Depends(_services)]
 SettingsDep = Annotated[ApiSettings, Depends(_settings)]
+LimitsDep = Annotated[Limits, Depends(_limits)]
 SubmissionDep = Annotated[Submission, Depends(_submission)]

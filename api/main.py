@@ -60,5 +60,6 @@ def main() -> None:
         access_log=False,
         log_config=None,
         server_header=False,
+        proxy_headers=False,  # uvicorn would believe every local sender; api.client_address reads them
         timeout_graceful_shutdown=SHUTDOWN_SECONDS,
     )

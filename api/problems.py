@@ -21,7 +21,16 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from api.request_ids import request_id_of
 from api.validation import field_problem
-from darkroom.errors import DarkroomError, FieldProblem, InvalidParams, NotAuthenticated, NotPermitted, Transient
+from darkroom.errors import (
+    Allowance,
+    DarkroomError,
+    FieldProblem,
+    InvalidParams,
+    NotAuthenticated,
+    NotPermitted,
+    RateLimited,
+    Transient,
+)
 from darkroom.logs import get_logger
 
 MEDIA_TYPE = "application/problem+json"
@@ -159,9 +168,19 @@ def _headers_of(error: DarkroomError) -> dict[str, str]:
         return {"WWW-Authenticate": 'Bearer realm="darkroom"'}
     if isinstance(error, NotPermitted):
         return {"WWW-Authenticate": 'Bearer realm="darkroom", error="insufficient_scope"'}
+    if isinstance(error, RateLimited):
+        return {"Retry-After": str(error.retry_seconds), **rate_headers(error.allowance)}
     if isinstance(error, Transient):
         return {"Retry-After": str(RETRY_SECONDS)}
     return {}
+
+
+def rate_headers(allowance: Allowance) -> dict[str, str]:
+    """The headers of draft-ietf-httpapi-ratelimit-headers."""
+    return {
+        "RateLimit-Policy": f'"{allowance.policy}";q={allowance.quota};w={allowance.window}',
+        "RateLimit": f'"{allowance.policy}";r={allowance.remaining};t={allowance.reset}',
+    }
 
 
 def _instance(scope: Scope) -> str:

@@ -223,6 +223,7 @@ def _api(folder: Path, redis_url: str) -> Iterator[tuple[int, int]]:
         "DARKROOM_OBJECT_STORE_FOLDER": str(folder / "objects"),
         "DARKROOM_LINK_SECRET": "only for this measurement",
         "DARKROOM_SECRET_FILE": str(folder / "darkroom.secret"),
+        "DARKROOM_REQUESTS_PER_MINUTE": "0",
         "DARKROOM_PORT": str(port),
     }
     with (

@@ -1,4 +1,4 @@
-"""`darkroom keys`: make, list and revoke API keys, straight in the store that holds them."""
+"""`darkroom keys`: make, list, rotate and revoke API keys, straight in the store that holds them."""
 
 from __future__ import annotations
 
@@ -19,8 +19,8 @@ from darkroom.keys import DEFAULT_SCOPES, ApiKey, KeyStore, Scope
 from darkroom.redis_client import make_redis
 from darkroom.settings import RedisSettings
 
-app = typer.Typer(no_args_is_help=True, help="Make, list and revoke API keys.")
-DAY = 86_400
+app = typer.Typer(no_args_is_help=True, help="Make, list, rotate and revoke API keys.")
+HOUR, DAY = 3_600, 86_400
 
 
 @app.command()
@@ -51,6 +51,23 @@ def list_keys(
     for key in rows:
         table.add_row(key.id, key.owner, key.name, *_details(key))
     Console().print(table)
+
+
+@app.command()
+def rotate(
+    key_id: Annotated[str, typer.Argument(help="The id that `list` shows.")],
+    *,
+    overlap: Annotated[float, typer.Option(min=0, help="Hours that the old secret works on.")] = 24,
+    data: Data = DEFAULT,
+) -> None:
+    """Give a key a new secret and print it, this once; owner, scopes and expiry stay."""
+    with _store(data) as keys:
+        new = keys.rotate(key_id, overlap_seconds=overlap * HOUR)
+    if new is None:
+        say(f"There is no key {key_id}.")
+        raise typer.Exit(1)
+    print(new.token)
+    say(f"Key {key_id} has a new secret. Keep it now: it is not shown again. The old one works for {overlap:g} hours.")
 
 
 @app.command()

@@ -21,6 +21,17 @@ class FieldProblem:
     nearest: str | int | float | None = None
 
 
+@dataclass(frozen=True)
+class Allowance:
+    """What is left of a limit of `quota` calls in `window` seconds."""
+
+    policy: str
+    quota: int
+    window: int
+    remaining: int
+    reset: int  # seconds until all of it is back
+
+
 class DarkroomError(Exception):
     """Something went wrong inside Darkroom."""
 
@@ -78,6 +89,18 @@ class NotPermitted(InvalidRequest):
 
     code = "not_permitted"
     status = 403
+
+
+class RateLimited(InvalidRequest):
+    """There were too many requests; wait as long as Retry-After says."""
+
+    code = "rate_limited"
+    status = 429
+
+    def __init__(self, allowance: Allowance, *, retry_seconds: int) -> None:
+        self.allowance = allowance
+        self.retry_seconds = retry_seconds
+        super().__init__()
 
 
 class JobNotFound(InvalidRequest):

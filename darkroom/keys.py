@@ -1,7 +1,9 @@
 """API keys: `dk_<id>_<secret>`, shown once, kept as a SHA-256 beside their owner, scopes and expiry.
 
-The secret has 256 random bits, so a plain digest is enough at rest. `verify` is the one thing both sides need: it
-exists for threads (`KeyStore`) and for the event loop (`AsyncKeyStore`), over the same record and the same judgement.
+The secret has 256 random bits, so a plain digest is enough at rest. After a rotation the old secret works beside the
+new one for a while. Nothing is cached: a revoked key is dead with the next request. `verify` is the one thing both
+sides need: it exists for threads (`KeyStore`) and for the event loop (`AsyncKeyStore`), over the same record and the
+same judgement.
 """
 
 from __future__ import annotations
@@ -103,6 +105,14 @@ class KeyStore:
                 self._redis.eval(*_touch(key, now))
         return key
 
+    def rotate(self, key_id: str, *, overlap_seconds: float) -> NewKey | None:
+        """A new secret for a key; the old one works on for a while, an older one no longer. None for an unknown id."""
+        secret = secrets.token_urlsafe(32)
+        with redis_errors():
+            kept = self._redis.eval(_ROTATE, 1, _record(key_id), _digest(secret), repr(unix_time() + overlap_seconds))
+            record = self._redis.hgetall(_record(key_id)) if kept else {}
+        return NewKey(key=_key(key_id, record), token=f"dk_{key_id}_{secret}") if record else None
+
     def revoke(self, key_id: str) -> bool:
         """Delete a key at once; False when there was none."""
         with redis_errors(), self._redis.pipeline(transaction=True) as pipe:
@@ -144,6 +154,15 @@ class AsyncKeyStore:
 _TOUCH = "if redis.call('EXISTS', KEYS[1]) == 1 then redis.call('HSET', KEYS[1], 'last_used_at', ARGV[1]) end"
 
 
+# In one step, so that there is never a moment without a valid secret, nor two rotations in one.
+_ROTATE = """
+local old = redis.call('HGET', KEYS[1], 'digest')
+if not old then return 0 end
+redis.call('HSET', KEYS[1], 'digest', ARGV[1], 'old_digest', old, 'old_until', ARGV[2])
+return 1
+"""
+
+
 def _touch(key: ApiKey, now: float) -> tuple[str, int, str, str]:
     return _TOUCH, 1, _record(key.id), repr(now)
 
@@ -166,8 +185,10 @@ def _split(token: str) -> tuple[str, str]:
 
 
 def _judge(key_id: str, secret: str, record: Mapping[Any, Any], *, now: float) -> ApiKey | None:
-    matches = hmac.compare_digest(record.get("digest", _NO_DIGEST), _digest(secret))
-    if not matches:
+    digest = _digest(secret)
+    is_new = hmac.compare_digest(record.get("digest", _NO_DIGEST), digest)
+    is_old = hmac.compare_digest(record.get("old_digest", _NO_DIGEST), digest)
+    if not (is_new or (is_old and float(record["old_until"]) > now)):
         return None
     key = _key(key_id, record)
     return None if key.expires_at is not None and key.expires_at <= now else key

@@ -123,9 +123,29 @@ class ApiSettings(_Settings):
     max_image_bytes: int = Field(10_485_760, ge=1_024, description="Largest file of an input image.")
     max_json_depth: int = Field(16, ge=2, le=64, description="Deepest nesting of a request body.")
     max_wait_seconds: int = Field(60, ge=0, le=300, description="Longest wait that `Prefer: wait` may ask for.")
+    requests_per_minute: int = Field(6_000, ge=0, description="Requests that one API key may make; 0 sets no limit.")
+    refusals_per_minute: int = Field(
+        60, ge=0, description="Requests without a valid key that one address may make before 429; 0 sets no limit."
+    )
+    trusted_proxies: str = Field(
+        "", description="Networks like `10.0.0.0/8`, by commas, whose `X-Forwarded-For` is believed."
+    )
     cors_origins: str = Field("", description="Web origins that may call from a page, comma-separated.")
     docs: bool = Field(default=True, description="Serve `/docs` and `/openapi.json`.")
     metrics: bool = Field(default=True, description="Serve `/metrics` on the API's port.")
+
+    @property
+    def proxies(self) -> tuple[IPv4Network | IPv6Network, ...]:
+        """The networks of the operator's own proxies."""
+        return tuple(ip_network(part.strip()) for part in self.trusted_proxies.split(",") if part.strip())
+
+    @model_validator(mode="after")
+    def _proxies_can_be_read(self) -> Self:
+        try:
+            _ = self.proxies
+        except ValueError:
+            raise ValueError("DARKROOM_TRUSTED_PROXIES must be networks like 10.0.0.0/8, by commas") from None
+        return self
 
 
 class WorkerSettings(_Settings):

@@ -217,6 +217,7 @@ class Fleet:
             "DARKROOM_HOST": "127.0.0.1",
             "DARKROOM_PUBLIC_URL": self.url,
             "DARKROOM_SECRET_FILE": str(self.folder / "darkroom.secret"),
+            "DARKROOM_REQUESTS_PER_MINUTE": "0",  # one key stands for many callers here
             **self._object_variables(self.objects_port),
             **self.plan.environment,
         }

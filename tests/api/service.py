@@ -127,6 +127,7 @@ class Places:
             "DARKROOM_LINK_SECRET": LINK_SECRET,
             "DARKROOM_SECRET_FILE": str(self.secret_file),
             "DARKROOM_PUBLIC_URL": "http://testserver",
+            "DARKROOM_REFUSALS_PER_MINUTE": "0",
         }
 
 
@@ -158,7 +159,9 @@ def make_services(places: Places, *, redis_url: str | None = None) -> Services:
 @contextmanager
 def serving(services: Services, **settings: Any) -> Iterator[TestClient]:
     """A client of the API over these services."""
-    with TestClient(create_app(settings=ApiSettings(**settings), services=services)) as client:
+    with TestClient(
+        create_app(settings=ApiSettings(**{"refusals_per_minute": 0} | settings), services=services)
+    ) as client:
         yield client
 
 

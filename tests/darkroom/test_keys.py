@@ -74,6 +74,43 @@ def test_revoked_key_is_refused_at_once(store: KeyStore) -> None:
     assert store.list() == []
 
 
+def test_rotated_key_has_two_secrets_for_a_while(store: KeyStore, monkeypatch: pytest.MonkeyPatch) -> None:
+    _at(monkeypatch, 1_000.0)
+    old = store.create("ada", "laptop", scopes=["read"], expires_at=9_000.0)
+
+    new = store.rotate(old.key.id, overlap_seconds=100)
+
+    assert new is not None
+    assert new.token != old.token
+    assert new.key == old.key
+    _at(monkeypatch, 1_099.9)
+    assert all(store.verify(token) is not None for token in (old.token, new.token))
+    _at(monkeypatch, 1_100.0)
+    assert store.verify(old.token) is None
+    assert store.verify(new.token) is not None
+    assert len(store.list()) == 1
+
+
+def test_second_rotation_ends_the_oldest_secret(store: KeyStore, redis_client: redis.Redis) -> None:
+    tokens = [store.create("ada", "laptop").token]
+    key_id = store.list()[0].id
+    for _ in range(2):
+        new = store.rotate(key_id, overlap_seconds=100)
+        assert new is not None
+        tokens.append(new.token)
+
+    assert [store.verify(token) is not None for token in tokens] == [False, True, True]
+    record = str(redis_client.hgetall(f"darkroom:key:{key_id}"))
+    assert not any(token[16:] in record for token in tokens)
+    store.revoke(key_id)
+    assert [store.verify(token) for token in tokens] == [None, None, None]
+
+
+def test_unknown_key_is_not_rotated(store: KeyStore, redis_client: redis.Redis) -> None:
+    assert store.rotate("0" * 12, overlap_seconds=1) is None
+    assert redis_client.keys("*") == []
+
+
 def test_key_ends_at_its_expiry(store: KeyStore, monkeypatch: pytest.MonkeyPatch) -> None:
     new = store.create("ada", "visit", expires_at=2_000.0)
 
