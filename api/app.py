@@ -18,7 +18,7 @@ from api.limits import make_limits
 from api.openapi import document
 from api.problems import AnswerCrashes, on_darkroom_error, on_http_exception, on_validation_error
 from api.request_ids import RequestIds
-from api.routes import adapters, docs, generate, health, jobs, models, objects
+from api.routes import adapters, docs, generate, health, jobs, models, objects, webhooks
 from api.security_headers import SecurityHeaders
 from api.services import Services
 from api.submission import Submission
@@ -78,7 +78,7 @@ def _middleware(settings: ApiSettings, services: Services) -> list[Middleware]:
     cors = Middleware(
         CORSMiddleware,
         allow_origins=origins,
-        allow_methods=["GET", "POST", "DELETE"],
+        allow_methods=["GET", "POST", "PATCH", "DELETE"],
         allow_headers=["Authorization", "Content-Type", "Idempotency-Key", "Prefer", "X-Request-ID"],
         expose_headers=[
             "Location",
@@ -101,8 +101,8 @@ def _middleware(settings: ApiSettings, services: Services) -> list[Middleware]:
 
 
 def _include_routes(app: FastAPI, settings: ApiSettings, services: Services) -> None:
-    for router in (generate.router, jobs.router, models.router, adapters.router, health.router):
-        app.include_router(router)
+    for part in (generate, jobs, webhooks, models, adapters, health):
+        app.include_router(part.router)
     if settings.metrics:
         app.include_router(health.metrics_router)
     if isinstance(services.objects, LocalObjectStore):

@@ -23,6 +23,7 @@ from darkroom.settings import (
     RedisSettings,
     SafetySettings,
     SecretSettings,
+    WebhookSettings,
 )
 
 SHUTDOWN_SECONDS = 10
@@ -42,6 +43,7 @@ def app_from_env() -> FastAPI:
         object_settings=ObjectStoreSettings.from_env(),
         catalogue_settings=CatalogueSettings.from_env(),
         safety_settings=SafetySettings.from_env(),
+        webhook_settings=WebhookSettings.from_env(),
     )
     return create_app(settings=ApiSettings.from_env(), services=services)
 

@@ -14,6 +14,7 @@ from fastapi.openapi.utils import get_openapi
 from pydantic import BaseModel
 
 from api.problems import MEDIA_TYPE, FieldError, Problem
+from api.webhook_schemas import REQUEST_BODIES
 from darkroom.catalogue import Catalogue
 from darkroom.params import AdapterChoice, GenerationRequest
 from darkroom.schedulers import SCHEDULERS
@@ -33,7 +34,7 @@ _ERRORS: Mapping[int, dict[str, Any]] = {
     401: {"description": "There is no valid API key in the request.", "headers": _CHALLENGE},
     403: {"description": "The API key lacks the scope.", "headers": _CHALLENGE},
     404: {"description": "There is no such thing, or it is somebody else's."},
-    409: {"description": "The job's status does not allow it."},
+    409: {"description": "What it is about is not in a state that allows it."},
     410: {"description": "The job was deleted, or its time of retention has passed."},
     413: {"description": "The body is too large."},
     415: {"description": "The body is sent neither as JSON nor as multipart/form-data."},
@@ -119,7 +120,8 @@ def document(app: FastAPI, catalogue: Catalogue) -> dict[str, Any]:
     )
     _drop_framework_errors(spec)
     schemas = spec.setdefault("components", {}).setdefault("schemas", {})
-    for model in (FieldError, Problem):
+    bodies: tuple[type[BaseModel], ...] = (FieldError, Problem, *REQUEST_BODIES)
+    for model in bodies:
         schemas[model.__name__] = _schema_of(model)
     schemas["AdapterChoice"] = _schema_of(AdapterChoice)
     schemas["GenerationRequest"] = _request_schema(catalogue)

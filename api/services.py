@@ -13,11 +13,13 @@ from celery import Celery
 
 from api.readiness import Readiness
 from darkroom.catalogue import Catalogue, load_catalogue
+from darkroom.delivery_log import DeliveryLog
 from darkroom.job_archive import JobArchive
 from darkroom.job_store import AsyncJobStore
 from darkroom.keys import AsyncKeyStore
 from darkroom.metrics import Metrics
 from darkroom.object_store import ObjectStore, make_object_store
+from darkroom.outbox import Outbox
 from darkroom.redis_client import make_async_redis, make_redis
 from darkroom.sealing import Sealer
 from darkroom.settings import (
@@ -27,11 +29,23 @@ from darkroom.settings import (
     RedisSettings,
     SafetySettings,
     SecretSettings,
+    WebhookSettings,
 )
 from darkroom.tickets import TicketOffice, make_celery
 from darkroom.tokens import PromptReader
+from darkroom.webhooks import EndpointStore
 from safety.defaults import build_prompt_pipeline
 from safety.pipeline import SafetyPipeline
+
+
+@dataclass(frozen=True)
+class Webhooks:
+    """What webhooks are made of, and which receivers the operator allows."""
+
+    endpoints: EndpointStore
+    outbox: Outbox
+    log: DeliveryLog
+    rules: WebhookSettings
 
 
 @dataclass(frozen=True)
@@ -42,6 +56,7 @@ class Services:
     jobs: AsyncJobStore
     keys: AsyncKeyStore
     sealer: Sealer
+    webhooks: Webhooks
     tickets: TicketOffice
     objects: ObjectStore
     url_ttl_seconds: int
@@ -68,6 +83,7 @@ def connect(
     object_settings: ObjectStoreSettings,
     catalogue_settings: CatalogueSettings,
     safety_settings: SafetySettings,
+    webhook_settings: WebhookSettings,
 ) -> Services:
     """Build the services of one API process.
 
@@ -85,6 +101,7 @@ def connect(
         jobs=jobs,
         keys=AsyncKeyStore(looped),
         sealer=sealer,
+        webhooks=Webhooks(EndpointStore(looped, sealer), Outbox(looped), DeliveryLog(looped), webhook_settings),
         tickets=TicketOffice(celery, threaded),
         objects=objects,
         url_ttl_seconds=object_settings.url_ttl_seconds,

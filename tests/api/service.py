@@ -37,6 +37,7 @@ from darkroom.settings import (
     RedisSettings,
     SafetySettings,
     SecretSettings,
+    WebhookSettings,
 )
 from tests.fixtures.ports import free_port
 from tests.fixtures.secret_file import SEALER, write_secret_file
@@ -153,6 +154,7 @@ def make_services(places: Places, *, redis_url: str | None = None) -> Services:
         ),
         catalogue_settings=CatalogueSettings(catalogue=places.catalogue),
         safety_settings=SafetySettings(),
+        webhook_settings=WebhookSettings(),
     )
 
 
