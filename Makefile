@@ -44,6 +44,8 @@ bench: setup           ## the measurements of bench/, an hour or more; each writ
 	$(PY) -m bench.api
 	$(PY) -m bench.batching models/darkroom-tiny
 	$(PY) -m bench.parity models/darkroom-tiny
+	$(PY) -m bench.exactness
+	$(PY) -m bench.engine.soak
 	$(PY) -m bench.service_cost models/darkroom-tiny
 
 lock: setup            ## write requirements/*.txt anew from pyproject.toml

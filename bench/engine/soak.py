@@ -48,17 +48,18 @@ CANCELLED, BROKEN = 0.1, 0.05  # shares of the jobs
 PAGE = """\
 # Soak
 
-{jobs} small jobs on the tiny random pipeline in one process: every sampler, guided and not, from text, from an image and
-into an image, with 0 to 2 of {adapters} adapters in {slots} slots, {in_flight} in flight; one in ten is cancelled, one in
-twenty has a callback that raises. Adapters were read from their files {loads} times. After each block of {block} jobs the
-engine is idle and measured.
+{jobs} small jobs on the tiny random pipeline in one process: every sampler, guided and not, from text, from an image
+and into an image, with 0 to 2 of {adapters} adapters in {slots} slots, {in_flight} in flight. One in ten is cancelled,
+one in twenty has a callback that raises. Adapters were read from their files {loads} times. After each block of {block}
+jobs the engine is idle and measured.
 
 | jobs | resident memory, MiB | tensors alive | steps |
 |---|---|---|---|
 {rows}
 
-From the first quarter on, resident memory grows by **{slope:.2f} MiB a thousand jobs**; tensors alive: {least} to {most}.
-{outcomes}. {seconds:.0f} s, torch {torch}, {machine}, {threads} thread(s). Made by `python -m bench.engine.soak`.
+From the first quarter on, resident memory grows by **{slope:.2f} MiB a thousand jobs**; tensors alive: {least} to
+{most}. {outcomes}. {seconds:.0f} s, torch {torch}, {machine}, {threads} thread(s).
+Made by `python -m bench.engine.soak`.
 """
 
 
@@ -146,7 +147,9 @@ def resident_bytes() -> int:
 
 
 def live_tensors() -> int:
-    return sum(isinstance(thing, torch.Tensor) for thing in gc.get_objects())
+    return sum(
+        issubclass(type(thing), torch.Tensor) for thing in gc.get_objects()
+    )  # isinstance() would wake lazy modules
 
 
 def growth(marks: Sequence[Mark]) -> float:
