@@ -13,17 +13,19 @@ from starlette.middleware import Middleware
 from starlette.middleware.cors import CORSMiddleware
 
 from api.body_limit import BodyLimit
+from api.event_hub import EventHub
 from api.http_metrics import HttpMetrics
 from api.limits import make_limits
 from api.openapi import document
 from api.problems import AnswerCrashes, on_darkroom_error, on_http_exception, on_validation_error
 from api.request_ids import RequestIds
-from api.routes import adapters, docs, generate, health, jobs, models, objects, webhooks
+from api.routes import adapters, docs, events, generate, health, jobs, models, objects, webhooks
 from api.security_headers import SecurityHeaders
 from api.services import Services
 from api.submission import Submission
 from darkroom import __version__
 from darkroom.errors import DarkroomError
+from darkroom.events import EventLog
 from darkroom.object_store import LocalObjectStore
 from darkroom.settings import ApiSettings
 
@@ -57,6 +59,7 @@ def create_app(*, settings: ApiSettings, services: Services) -> FastAPI:
     app.state.services = services
     app.state.limits = make_limits(settings, services)
     app.state.submission = Submission(services)
+    app.state.hub = EventHub(EventLog(services.looped_redis))
     _include_routes(app, settings, services)
     app.openapi = _document_once(app, services)  # type: ignore[method-assign]
     return app
@@ -69,6 +72,7 @@ def _is_link(scope: MutableMapping[str, Any]) -> bool:
 @asynccontextmanager
 async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
     yield
+    await app.state.hub.close()
     await app.state.services.close()
 
 
@@ -101,7 +105,7 @@ def _middleware(settings: ApiSettings, services: Services) -> list[Middleware]:
 
 
 def _include_routes(app: FastAPI, settings: ApiSettings, services: Services) -> None:
-    for part in (generate, jobs, webhooks, models, adapters, health):
+    for part in (generate, jobs, events, webhooks, models, adapters, health):
         app.include_router(part.router)
     if settings.metrics:
         app.include_router(health.metrics_router)

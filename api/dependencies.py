@@ -6,6 +6,7 @@ from typing import Annotated, cast
 
 from fastapi import Depends, Request
 
+from api.event_hub import EventHub
 from api.limits import Limits
 from api.services import Services
 from api.submission import Submission
@@ -24,11 +25,16 @@ def _submission(request: Request) -> Submission:
     return cast("Submission", request.app.state.submission)
 
 
+def _hub(request: Request) -> EventHub:
+    return cast("EventHub", request.app.state.hub)
+
+
 def _limits(request: Request) -> Limits:
     return cast("Limits", request.app.state.limits)
 
 
 ServicesDep = Annotated[Services, Depends(_services)]
 SettingsDep = Annotated[ApiSettings, Depends(_settings)]
+HubDep = Annotated[EventHub, Depends(_hub)]
 LimitsDep = Annotated[Limits, Depends(_limits)]
 SubmissionDep = Annotated[Submission, Depends(_submission)]

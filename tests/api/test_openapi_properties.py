@@ -35,6 +35,7 @@ OPERATIONS = [
     ("POST", "/generate"),
     ("GET", "/jobs"),
     ("GET", "/jobs/{job_id}"),
+    ("GET", "/jobs/{job_id}/events"),
     ("POST", "/jobs/{job_id}/cancel"),
     ("GET", "/models"),
     ("GET", "/schedulers"),
