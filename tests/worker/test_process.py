@@ -17,6 +17,7 @@ from tests.darkroom.factories import make_job, make_params
 from tests.fixtures.ports import free_port
 from tests.fixtures.processes import eventually, running
 from tests.fixtures.secret_file import write_secret_file
+from tests.worker.trapped import DEADLY, ENDLESS
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
 
@@ -73,6 +74,8 @@ def test_a_job_without_a_ticket_is_found_made_counted_and_never_quoted(
         eventually(lambda: status(jobs, job) is JobStatus.SUCCEEDED, seconds=START_SECONDS, alive=worker)
         with urlopen(f"http://127.0.0.1:{port}/metrics", timeout=10) as answer:
             metrics = answer.read().decode()
+        with urlopen(f"http://127.0.0.1:{port}/healthz", timeout=10) as answer:
+            assert answer.status == 200
         worker.terminate()
 
         assert worker.wait(60) == 0
@@ -101,6 +104,50 @@ def test_sigterm_gives_running_jobs_and_their_tickets_back_within_the_grace_time
     assert jobs.claimable(Tier.STANDARD) == 6
     assert redis_client.llen(queue_name(Tier.STANDARD)) >= 4
     assert redis_client.hlen("unacked") == 0
+
+
+def test_a_job_that_ends_its_process_is_convicted_by_a_single_worker_and_no_innocent_is(
+    environment: dict[str, str], jobs: JobStore, tmp_path: Path
+) -> None:
+    environment |= {
+        "DARKROOM_LEASE_SECONDS": "2",
+        "DARKROOM_HEARTBEAT_SECONDS": "0.5",
+        "DARKROOM_REDIS_TIMEOUT_SECONDS": "1",
+    }
+    environment |= {"DARKROOM_WORKER_CONCURRENCY": "16"}
+    innocent = [submit(jobs, steps=200) for _ in range(3)]
+    guilty = submit(jobs, steps=4, prompt=DEADLY)
+    innocent += [submit(jobs, steps=200) for _ in range(3)]
+    all_jobs, deaths = [guilty, *innocent], 0
+
+    while not all(one.is_terminal for one in _in_line(jobs, all_jobs)):
+        assert deaths < 8, "the guilty job goes on killing"
+        with running("tests.worker.trapped", environment=environment, log=tmp_path / "worker.log") as worker:
+            eventually(
+                lambda: worker.popen.poll() is not None or all(one.is_terminal for one in _in_line(jobs, all_jobs)),
+                seconds=START_SECONDS,
+            )
+            deaths += worker.popen.poll() is not None
+
+    convicted = jobs.get(guilty.id, owner=guilty.owner)
+    assert (convicted.status, convicted.error and convicted.error.code) == (JobStatus.FAILED, "poison")
+    assert set(_in_line(jobs, innocent)) == {JobStatus.SUCCEEDED}
+    assert deaths <= 5
+
+
+def test_a_process_whose_job_hangs_after_the_grace_time_ends_all_the_same_and_gives_it_back(
+    environment: dict[str, str], jobs: JobStore, tmp_path: Path
+) -> None:
+    job = submit(jobs, steps=4, prompt=ENDLESS)
+    with running("tests.worker.trapped", environment=environment, log=tmp_path / "worker.log") as worker:
+        eventually(lambda: jobs.get(job.id, owner=job.owner).progress.step, seconds=START_SECONDS, alive=worker)
+
+        worker.terminate()
+        code = worker.wait(30)
+
+    assert code == 0, worker.output[-4000:]
+    assert "worker_abandons" in worker.output
+    assert jobs.get(job.id, owner=job.owner).status is JobStatus.QUEUED
 
 
 def test_a_bad_catalogue_ends_the_start_with_one_sentence(environment: dict[str, str], tmp_path: Path) -> None:
