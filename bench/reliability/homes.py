@@ -20,7 +20,7 @@ WORKER_MODULES = (
     "celery.app.log", "kombu.transport.redis", "boto3", "torch.utils.data", "diffusers.guiders",
     "celery.worker.strategy",
 )  # fmt: skip
-API_MODULES = ("api.main", "celery.app.amqp", "kombu.transport.redis", "boto3")
+API_MODULES = ("api.main", "worker.delivery.app", "celery.app.amqp", "kombu.transport.redis", "boto3")
 
 
 @dataclass(frozen=True)

@@ -22,6 +22,8 @@ SHORT = {
     "zombies": 0.04,
     "cancels": 0.06,
     "rolling_restart": 0.1,
+    "objects_fail": 0.1,
+    "poison": 0.02,
 }
 
 

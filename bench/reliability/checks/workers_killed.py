@@ -11,7 +11,7 @@ from bench.reliability.ledger import Ledger
 from bench.reliability.load import Load
 from bench.reliability.trial import Check, Outcome, Trial, require
 
-KILL_SECONDS = 1.5  # mean pause between two kills
+KILL_SECONDS = 1.0  # mean pause between two kills
 DRAIN_SECONDS = 240
 
 
