@@ -34,7 +34,7 @@ UNAVAILABLE = (
 def make_redis(settings: RedisSettings) -> redis.Redis:
     """A client for threads: the worker, the reaper, the command line."""
     pool = redis.BlockingConnectionPool.from_url(
-        settings.redis_url, retry=Retry(_backoff(), RETRIES), **_connection_options(settings)
+        settings.connection_url(), retry=Retry(_backoff(), RETRIES), **_connection_options(settings)
     )
     return redis.Redis(connection_pool=pool)
 
@@ -42,7 +42,7 @@ def make_redis(settings: RedisSettings) -> redis.Redis:
 def make_async_redis(settings: RedisSettings) -> redis.asyncio.Redis:
     """A client for the API's event loop."""
     pool = redis.asyncio.BlockingConnectionPool.from_url(
-        settings.redis_url, retry=AsyncRetry(_backoff(), RETRIES), **_connection_options(settings)
+        settings.connection_url(), retry=AsyncRetry(_backoff(), RETRIES), **_connection_options(settings)
     )
     return redis.asyncio.Redis(connection_pool=pool)
 

@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from ipaddress import IPv4Network, IPv6Network, ip_network
 from pathlib import Path
 from typing import Any, Literal, Self
+from urllib.parse import parse_qsl, quote, urlencode, urlsplit, urlunsplit
 
 from pydantic import ByteSize, Field, SecretStr, ValidationError, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
@@ -45,8 +46,42 @@ class RedisSettings(_Settings):
     redis_url: str = Field(
         "redis://127.0.0.1:6379/0", description="Redis or Valkey; `rediss://` for TLS, `unix://` for a socket."
     )
+    redis_username: str | None = Field(None, description="User of the server's access list, where the URL names none.")
+    redis_password_file: Path | None = Field(None, description="File of the password, where the URL holds none.")
+    redis_ca_file: Path | None = Field(
+        None, description="Certificates (PEM) that sign the server's, for `rediss://`; unset means the system's own."
+    )
     redis_timeout_seconds: float = Field(5.0, gt=0, description="Longest wait for a connection or a reply.")
     redis_max_connections: int = Field(64, ge=1, description="Connections that one process may open.")
+
+    def connection_url(self) -> str:
+        """The URL with user, password and certificates, as every client takes it. Never to be shown.
+
+        Raises:
+            ConfigurationError: the file of the password can't be read.
+        """
+        given = parts = urlsplit(self.redis_url)
+        if (self.redis_username or self.redis_password_file) and "@" not in parts.netloc:
+            user, password = quote(self.redis_username or "", safe=""), quote(self._password(), safe="")
+            parts = parts._replace(netloc=f"{user}:{password}@{parts.netloc}")
+        if parts.scheme == "rediss":
+            query = parse_qsl(parts.query)
+            if self.redis_ca_file:
+                query.append(("ssl_ca_certs", str(self.redis_ca_file)))
+            if "ssl_cert_reqs" not in dict(query):
+                query.append(("ssl_cert_reqs", "required"))  # the broker's client would not check otherwise
+            if "ssl_check_hostname" not in dict(query):
+                query.append(("ssl_check_hostname", "true"))
+            parts = parts._replace(query=urlencode(query))
+        return self.redis_url if parts == given else urlunsplit(parts)
+
+    def _password(self) -> str:
+        if self.redis_password_file is None:
+            return ""
+        try:
+            return self.redis_password_file.read_text(encoding="utf-8").strip()
+        except (OSError, UnicodeDecodeError):
+            raise ConfigurationError("DARKROOM_REDIS_PASSWORD_FILE: the file can't be read") from None
 
 
 class JobSettings(_Settings):
@@ -67,8 +102,24 @@ class JobSettings(_Settings):
         30 * 24 * 3600, ge=0, description="How long a removed job answers 410 to its owner instead of 404."
     )
     idempotency_ttl_seconds: int = Field(24 * 3600, ge=60, description="How long an Idempotency-Key is remembered.")
+    max_queued: int = Field(
+        50_000, ge=1, description="Jobs of all owners that may wait at once; then 503 `overloaded`."
+    )
+    age_cap_seconds: float = Field(
+        300.0,
+        gt=0,
+        description="A job that waits longer is not overtaken for what a worker has loaded, nor by one priority above.",
+    )
     max_attempts: int = Field(20, ge=1, description="Runs after which a job fails with `attempts_exhausted`.")
     max_transient: int = Field(5, ge=0, description="Transient faults after which a job fails with the fault's code.")
+
+
+class OwnersSettings(_Settings):
+    """What each owner may do."""
+
+    owners_file: Path | None = Field(
+        None, description="File that grants owners shares and caps (`owners.toml`); unset: the defaults for everybody."
+    )
 
 
 class SecretSettings(_Settings):
@@ -273,6 +324,7 @@ class LogSettings(_Settings):
 ALL_SETTINGS: tuple[type[_Settings], ...] = (
     RedisSettings,
     JobSettings,
+    OwnersSettings,
     SecretSettings,
     ObjectStoreSettings,
     CatalogueSettings,

@@ -34,7 +34,7 @@ def queue_name(tier: Tier) -> str:
 
 def make_celery(settings: RedisSettings) -> Celery:
     """The Celery application of the API (which only sends) and of the workers."""
-    app = Celery("darkroom", broker=settings.redis_url, set_as_current=False)
+    app = Celery("darkroom", broker=settings.connection_url(), set_as_current=False)
     app.conf.update(
         task_queues=[Queue(queue_name(tier), routing_key=queue_name(tier)) for tier in Tier],
         task_default_queue=queue_name(Tier.STANDARD),
