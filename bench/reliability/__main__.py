@@ -10,6 +10,7 @@ import argparse
 import json
 import os
 import shutil
+import signal
 import sys
 import tempfile
 import time
@@ -27,6 +28,7 @@ RESULTS = Path(__file__).with_name("results.jsonl")
 
 def main() -> int:
     words = _arguments()
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))  # an orderly end, which leaves no process behind
     chosen = [check for check in CHECKS if not words.check or check.name in words.check]
     done = _done(words) if words.resume else set()
     folder = Path(tempfile.mkdtemp(prefix="reliability-"))
