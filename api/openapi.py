@@ -16,7 +16,7 @@ from pydantic import BaseModel
 from api.problems import MEDIA_TYPE, FieldError, Problem
 from api.webhook_schemas import REQUEST_BODIES
 from darkroom.catalogue import Catalogue
-from darkroom.params import AdapterChoice, GenerationRequest
+from darkroom.params import AdapterChoice, GenerationRequest, WebhookChoice
 from darkroom.schedulers import SCHEDULERS
 
 SCHEMAS = "#/components/schemas/"
@@ -124,6 +124,7 @@ def document(app: FastAPI, catalogue: Catalogue) -> dict[str, Any]:
     for model in bodies:
         schemas[model.__name__] = _schema_of(model)
     schemas["AdapterChoice"] = _schema_of(AdapterChoice)
+    schemas["WebhookChoice"] = _schema_of(WebhookChoice)
     schemas["GenerationRequest"] = _request_schema(catalogue)
     return spec
 

@@ -19,13 +19,14 @@ from api.services import Services
 from api.uploads import Upload
 from darkroom.capabilities import InputImages
 from darkroom.catalogue import Catalogue
-from darkroom.errors import CheckUnavailable, IdempotencyMismatch, Transient
+from darkroom.errors import CheckUnavailable, FieldProblem, IdempotencyMismatch, InvalidParams, Transient
 from darkroom.job_ids import new_job_id
 from darkroom.job_store import IdempotencyKey, Submitted
 from darkroom.jobs import Job, JobError, JobStatus, Tier
 from darkroom.logs import bind_job, get_logger
 from darkroom.params import GenerationParams, GenerationRequest
 from darkroom.resolve import resolve
+from darkroom.webhook_urls import BadWebhookUrl, read_webhook_url
 from safety.subjects import PromptSubject
 from safety.verdict import Decision, Stage, Verdict
 
@@ -55,11 +56,12 @@ class Submission:
         """Store the job, or find the one that the same key stored before.
 
         Raises:
-            InvalidParams: the model can't do what is asked, or a file is no picture.
+            InvalidParams: the model can't do what is asked, a file is no picture, or a webhook may not be used.
             CheckUnavailable: safety gave no verdict.
             IdempotencyMismatch: the key came before with another body.
         """
         request, job_id = upload.request, new_job_id()
+        self._require_usable_webhook(request)
         inputs = await self._inputs.decode(job_id, upload.files)
         prepared = await anyio.to_thread.run_sync(self._prepare, request, owner, inputs.images)
         job = _new_job(job_id, request, prepared, owner=owner)
@@ -113,6 +115,14 @@ class Submission:
             warnings = (*warnings, _NO_PREVIEWS)
         return _Prepared(params, warnings, verdict)
 
+    def _require_usable_webhook(self, request: GenerationRequest) -> None:
+        if request.webhook is None:
+            return
+        try:
+            read_webhook_url(request.webhook.url, self._services.webhooks.rules)
+        except BadWebhookUrl as error:
+            raise InvalidParams([FieldProblem("webhook.url", str(error))]) from None
+
     def _note(self, job: Job) -> None:
         metrics = self._services.metrics
         metrics.jobs_submitted.labels(str(job.tier), job.params.model).inc()
@@ -141,6 +151,7 @@ def _new_job(job_id: str, request: GenerationRequest, prepared: _Prepared, *, ow
         error=JobError(verdict.reason or "prompt_blocked", _BLOCKED) if blocked else None,
         warnings=prepared.warnings,
         metadata=request.metadata,
+        webhook=request.webhook,
         policy=verdict.policy,
         held=None if verdict.decision in {Decision.ALLOW, Decision.BLOCK} else verdict.reason or "prompt_review",
     )

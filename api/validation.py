@@ -31,29 +31,40 @@ def validated(model: type[_M], value: object) -> _M:
     except ValidationError as error:
         findings = error.errors(include_url=False)
     # Outside the handler, so that no traceback carries pydantic's error, which quotes the values.
-    raise InvalidParams(
-        [field_problem(("body", *item["loc"]), item, known=_names_at(model, item["loc"])) for item in findings]
+    raise InvalidParams([_problem_of(model, item) for item in findings])
+
+
+def _problem_of(model: type[BaseModel], item: Mapping[str, Any]) -> FieldProblem:
+    loc = item["loc"]
+    inner = _inner_model(model, loc)
+    return field_problem(
+        ("body", *loc),
+        item,
+        known=tuple((inner or model).model_fields),
+        nested=inner is not None and isinstance(loc[1], str),
     )
 
 
-def _names_at(model: type[BaseModel], loc: tuple[int | str, ...]) -> tuple[str, ...]:
-    """The fields there are where a finding stands: the model's own, or those of the entries of one of its lists."""
-    if len(loc) > 2 and (field := model.model_fields.get(str(loc[0]))):
-        inner = next((kind for kind in get_args(field.annotation) if _is_model(kind)), None)
-        if inner is not None:
-            return tuple(inner.model_fields)
-    return tuple(model.model_fields)
+def _inner_model(model: type[BaseModel], loc: tuple[int | str, ...]) -> type[BaseModel] | None:
+    """The model of a field, or of a field's entries, inside which a finding stands."""
+    inside = len(loc) > 2 or (len(loc) == 2 and isinstance(loc[1], str))
+    field = model.model_fields.get(str(loc[0])) if inside else None
+    return next(filter(_is_model, get_args(field.annotation)), None) if field else None
 
 
 def _is_model(kind: object) -> bool:
     return isinstance(kind, type) and issubclass(kind, BaseModel)
 
 
-def field_problem(loc: tuple[int | str, ...], finding: Mapping[str, Any], *, known: Collection[str]) -> FieldProblem:
+def field_problem(
+    loc: tuple[int | str, ...], finding: Mapping[str, Any], *, known: Collection[str], nested: bool = False
+) -> FieldProblem:
     """One of pydantic's findings in our words; `loc` starts with where the value stood: body, query, header."""
-    found = _Finding(loc=loc, known=tuple(known), given=finding.get("input"), ctx=finding.get("ctx", {}))
+    found = _Finding(loc, tuple(known), given=finding.get("input"), ctx=finding.get("ctx", {}), nested=nested)
     fault = _FAULTS.get(finding["type"], _not_valid)(found)
-    subject = "" if found.in_list else {"[key]": "a key "}.get(str(loc[-1]), "a value " if len(loc) > 2 else "")
+    subject = (
+        "" if found.in_list or nested else {"[key]": "a key "}.get(str(loc[-1]), "a value " if len(loc) > 2 else "")
+    )
     return FieldProblem(found.field, subject + fault.message, fault.limit, fault.nearest)
 
 
@@ -63,6 +74,7 @@ class _Finding:
     known: tuple[str, ...]  # the fields there are
     given: object
     ctx: Mapping[str, Any]
+    nested: bool  # in an object inside the body, not in a list or a mapping
 
     @property
     def in_list(self) -> bool:
@@ -74,6 +86,8 @@ class _Finding:
         if len(self.loc) < 2:
             return str(self.loc[0])
         name = self._shown(self.loc[1])
+        if self.nested:
+            return f"{name}.{self._shown(self.loc[2])}"
         if not self.in_list:
             return name
         return "".join([f"{name}[{self.loc[2]}]", *(f".{self._shown(part)}" for part in self.loc[3:])])

@@ -15,7 +15,7 @@ from typing import Any
 
 from darkroom.errors import SealBroken
 from darkroom.jobs import SCHEMA, ImageRecord, Job, JobError, JobStatus, Progress, Tier
-from darkroom.params import GenerationParams
+from darkroom.params import GenerationParams, WebhookChoice
 from darkroom.sealing import Sealer
 
 SEALED = {"prompt", "negative_prompt"}  # fields of the recipe
@@ -46,6 +46,7 @@ def encode_job(job: Job, sealer: Sealer | None = None, *, retention_seconds: int
         "metadata": json.dumps(dict(job.metadata)),
         "policy": job.policy or "",
         "held": job.held or "",
+        "webhook": _encode_webhook(job.webhook, sealer),
         "cancel_requested": "1" if job.cancel_requested else "0",
         "retention": "" if retention_seconds is None else str(retention_seconds),
     }
@@ -77,6 +78,7 @@ def decode_job(record: Mapping[str, str], sealer: Sealer | None = None) -> Job:
         policy=record["policy"] or None,
         held=record["held"] or None,
         cancel_requested=record["cancel_requested"] == "1",
+        webhook=_decode_webhook(record, sealer),
         schema=schema,
     )
 
@@ -126,6 +128,21 @@ def _open(record: Mapping[str, str], sealer: Sealer | None) -> dict[str, Any]:
     if fields.pop("job") != record["id"]:
         raise SealBroken
     return fields
+
+
+def _encode_webhook(webhook: WebhookChoice | None, sealer: Sealer | None) -> str:
+    """The scripts read `events`; the URL, which may hold a token, is for the delivery alone."""
+    if webhook is None:
+        return ""
+    return json.dumps({"url": sealer.seal(webhook.url) if sealer else webhook.url, "events": webhook.events})
+
+
+def _decode_webhook(record: Mapping[str, str], sealer: Sealer | None) -> WebhookChoice | None:
+    if not record.get("webhook"):
+        return None
+    stored = json.loads(record["webhook"])
+    url = sealer.open(stored["url"]) if sealer and record.get("sealed") else stored["url"]
+    return WebhookChoice.model_construct(url=url, events=tuple(stored["events"]))
 
 
 def _time(record: Mapping[str, str], name: str) -> float | None:

@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 
-from darkroom.params import GenerationParams
+from darkroom.params import GenerationParams, WebhookChoice
 
 SCHEMA = 3  # of the record in Redis; a worker leaves records with a higher number in the queue
 
@@ -109,4 +109,5 @@ class Job:
     policy: str | None = None  # name@version of the policy that judged the prompt
     held: str | None = None  # why every image must wait for a person: the reason code of the prompt's verdict
     cancel_requested: bool = False
+    webhook: WebhookChoice | None = None  # of its own, besides its owner's endpoints
     schema: int = SCHEMA

@@ -15,6 +15,8 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstra
 from pydantic.config import JsonDict
 
 from darkroom.catalogue import MAX_SCALE
+from darkroom.webhook_events import WebhookEvent
+from darkroom.webhook_urls import MAX_URL
 
 MAX_PROMPT = 2_000  # characters
 MAX_IMAGES = 8
@@ -57,6 +59,19 @@ class AdapterChoice(BaseModel):
     )
     scale: float | None = Field(
         None, ge=-MAX_SCALE, le=MAX_SCALE, description="How strongly it works; the adapter's own default if left out."
+    )
+
+
+class WebhookChoice(BaseModel):
+    """Where one job's events are posted."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
+
+    url: Annotated[Text, StringConstraints(min_length=1, max_length=MAX_URL)] = Field(
+        repr=False, description="https, unless the operator allows http."
+    )
+    events: Annotated[tuple[WebhookEvent, ...], Field(strict=False)] = Field(
+        (), max_length=16, description="Types to send; none means all but `job.progress`."
     )
 
 
@@ -125,6 +140,9 @@ class GenerationRequest(BaseModel):
     )
     preview_every: int | None = Field(
         None, ge=0, le=MAX_PREVIEW_EVERY, description="Steps between previews, where the policy allows them; 0: none."
+    )
+    webhook: WebhookChoice | None = Field(
+        None, description="Where this job's events are posted, besides your endpoints; signed with your own secret."
     )
     metadata: Mapping[MetadataKey, MetadataValue] = Field(
         default_factory=dict, max_length=16, description="Your own small labels, echoed back; never shown to a model."

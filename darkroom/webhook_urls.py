@@ -8,10 +8,13 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
 from darkroom.addresses import canonical, why_forbidden
-from darkroom.settings import WebhookSettings
+
+if TYPE_CHECKING:  # the settings know jobs, and a job's request knows this module
+    from darkroom.settings import WebhookSettings
 
 MAX_URL = 2_048
 _PORTS = {"https": 443, "http": 80}

@@ -158,7 +158,10 @@ BAD_FIELDS = {
     "refiner that never starts": Bad({"refiner_start": 1}, "refiner_start", "less than 1", 1),
     "preview below": Bad({"preview_every": -1}, "preview_every", "at least 0", 0),
     "preview above": Bad({"preview_every": 1001}, "preview_every", "at most 1000", 1000),
-    "webhook is not there yet": Bad({"webhook": {"url": f"https://{CANARY}.example"}}, "webhook", "one of prompt, "),
+    "webhook's events": Bad(
+        {"webhook": {"url": f"https://{CANARY}.example", "events": [CANARY]}}, "webhook.events", "one of job.started, "
+    ),
+    "webhook's unknown field": Bad({"webhook": {"url": "https://a.b", "urls": 1}}, "webhook.urls", "one of url, "),
 }  # fmt: skip
 
 FORM = {"Content-Type": "multipart/form-data; boundary=x"}

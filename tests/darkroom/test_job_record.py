@@ -10,6 +10,7 @@ import pytest
 from darkroom.errors import SealBroken
 from darkroom.job_record import cost, decode_flat, decode_job, encode_job
 from darkroom.jobs import SCHEMA, JobError, JobStatus, Progress, Tier
+from darkroom.params import WebhookChoice
 from darkroom.sealing import Sealer
 from tests.darkroom.factories import make_image, make_job, make_params
 from tests.fixtures.secret_file import KEY, SEALER
@@ -27,6 +28,7 @@ FULL = make_job(
     policy="default@1",
     held="prompt_review",
     cancel_requested=True,
+    webhook=WebhookChoice(url="https://hooks.example.com/amsel", events=("job.failed",)),
 )
 TIMES = {"created_at": "1.5", "started_at": "2.5", "finished_at": "3.5", "deadline_at": "4.5"}
 
@@ -40,7 +42,8 @@ def test_record_round_trips() -> None:
 
 
 def test_sealed_record_round_trips_and_shows_no_prompt() -> None:
-    job = make_job(params=make_params(prompt="kanarienvogel", negative_prompt="amsel"))
+    webhook = WebhookChoice(url="https://hooks.example.com/amsel")
+    job = make_job(params=make_params(prompt="kanarienvogel", negative_prompt="amsel"), webhook=webhook)
 
     record = encode_job(job, SEALER) | {"created_at": "0"}
 
