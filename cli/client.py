@@ -70,6 +70,13 @@ class Client:
     def adapters(self) -> dict[str, Any]:
         return self._call("GET", "/adapters")
 
+    def webhooks(self, method: str, path: str = "", body: Mapping[str, Any] | None = None) -> dict[str, Any]:
+        """One call about webhook endpoints; an empty answer gives an empty one."""
+        if method == "DELETE":
+            self._send(method, f"/webhooks{path}")
+            return {}
+        return self._call(method, f"/webhooks{path}", **({} if body is None else {"json": body}))
+
     def image(self, image: Mapping[str, Any]) -> bytes:
         """The file behind a job's image, checked against its digest."""
         data = self._send("GET", str(image["url"])).content

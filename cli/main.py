@@ -9,7 +9,7 @@ import sys
 
 import typer
 
-from cli import keys
+from cli import keys, webhooks
 from cli.adapters import adapters
 from cli.console import say
 from cli.demo import demo
@@ -32,6 +32,7 @@ app.command()(models)
 app.command()(adapters)
 app.command()(demo)
 app.add_typer(keys.app, name="keys")
+app.add_typer(webhooks.app, name="webhooks")
 
 
 @app.command()

@@ -120,6 +120,22 @@ def worker(place: Place, number: int) -> Service:
     )
 
 
+def delivery(place: Place) -> Service:
+    """What sends webhooks."""
+    port = os.environ.get("DARKROOM_DELIVERY_METRICS_PORT") or str(free_port())
+    chosen = {"DARKROOM_DELIVERY_METRICS_HOST": HOST, "DARKROOM_DELIVERY_METRICS_PORT": port}
+    return Service(
+        name="delivery",
+        command=(sys.executable, "-m", "worker.delivery"),
+        environment={**place.environment(), **chosen},
+        log=place.folder.logs / "delivery.log",
+        is_ready=lambda: _answers_ok(f"http://{HOST}:{port}/metrics"),
+        stage=1,
+        start_seconds=60,
+        stop_seconds=float(os.environ.get("DARKROOM_DELIVERY_TIMEOUT_SECONDS") or 15) + 5,
+    )
+
+
 def find_valkey() -> str:
     """A Redis-compatible server: the embedded one, else one on PATH.
 

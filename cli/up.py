@@ -14,7 +14,7 @@ import typer
 from cli.child import ServiceFailed
 from cli.console import say
 from cli.data_folder import DEFAULT, DataFolder, Session
-from cli.services import DEFAULT_CATALOGUE, Place, api, free_port, require_free, valkey, worker
+from cli.services import DEFAULT_CATALOGUE, Place, api, delivery, free_port, require_free, valkey, worker
 from cli.supervisor import Stopped, Supervisor
 from darkroom.catalogue import load_catalogue
 from darkroom.keys import KeyStore
@@ -48,7 +48,8 @@ def run(place: Place, *, workers: int, as_json: bool) -> None:
         try:
             supervisor.start([valkey(place)])
             token = fresh_key(place.redis_url)
-            supervisor.start([api(place), *(worker(place, number) for number in range(1, workers + 1))])
+            everyone = [api(place), delivery(place), *(worker(place, number) for number in range(1, workers + 1))]
+            supervisor.start(everyone)
             _publish(place, token, supervisor.pids)
             _announce(place, token, supervisor.pids, as_json=as_json)
             supervisor.watch()

@@ -16,7 +16,7 @@ from redis.retry import Retry
 from cli import services
 from cli.child import Child
 from cli.data_folder import DataFolder
-from cli.services import HOST, Place, api, find_valkey, free_port, require_free, valkey, worker
+from cli.services import HOST, Place, api, delivery, find_valkey, free_port, require_free, valkey, worker
 from darkroom.errors import ConfigurationError
 from tests.cli.processes import eventually
 
@@ -139,7 +139,8 @@ def test_no_secret_stands_in_a_command_line(tmp_path: Path) -> None:
     place = make_place(tmp_path)
     secrets = {place.folder.secret("valkey"), place.folder.secret("links")}
 
-    words = [word for service in (valkey(place), api(place), worker(place, 1)) for word in service.command]
+    everyone = (valkey(place), api(place), delivery(place), worker(place, 1))
+    words = [word for service in everyone for word in service.command]
 
     assert not [word for word in words for secret in secrets if secret in word]
 

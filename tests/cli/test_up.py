@@ -30,7 +30,7 @@ def answers(service: Running, path: str = "/readyz") -> bool:
 def test_json_is_one_line_with_url_key_and_process_ids(service: Running) -> None:
     assert service.url.startswith("http://127.0.0.1:")
     assert service.api_key.startswith("dk_")
-    assert sorted(service.pids) == ["api", "valkey", "worker-1"]
+    assert sorted(service.pids) == ["api", "delivery", "valkey", "worker-1"]
     assert {os.getpgid(pid) for pid in service.pids.values()} == set(service.pids.values())
     assert answers(service)
 
@@ -81,7 +81,7 @@ def test_a_model_that_is_not_there_ends_the_start_with_the_workers_words(
     assert "Traceback" not in done.stderr
 
 
-@pytest.mark.parametrize("name", ["valkey", "api", "worker-1"])
+@pytest.mark.parametrize("name", ["valkey", "api", "delivery", "worker-1"])
 def test_a_process_that_dies_is_started_again_and_jobs_run_on(service: Running, name: str) -> None:
     before = service.pids_now()[name]
 
@@ -146,4 +146,4 @@ def test_a_job_that_was_waiting_at_the_end_is_run_after_the_next_start(tmp_path:
 
 def test_two_workers_serve_side_by_side(tmp_path: Path) -> None:
     with darkroom_up(tmp_path, "--workers", "2") as service:
-        assert sorted(service.pids) == ["api", "valkey", "worker-1", "worker-2"]
+        assert sorted(service.pids) == ["api", "delivery", "valkey", "worker-1", "worker-2"]
