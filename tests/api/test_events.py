@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import threading
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -180,12 +180,14 @@ class Desk:
     async def cancel(self, job: Job) -> None:
         await self.jobs.cancel(job.id, owner=job.owner)
 
-    async def names(self, job: Job, **options: Any) -> list[str]:
+    def follow(self, job: Job, *, ping_seconds: float = 15.0) -> AsyncGenerator[JobEvent | None]:
         def read_job() -> Awaitable[Job]:
             return self.jobs.get(job.id, owner=job.owner)
 
-        options = {"after": "0-0", **options}
-        return [event.name if event else "ping" async for event in follow(read_job, self.hub, job.id, **options)]
+        return follow(read_job, self.hub, job.id, after="0-0", ping_seconds=ping_seconds)
+
+    async def names(self, job: Job, *, ping_seconds: float = 15.0) -> list[str]:
+        return [event.name if event else "ping" async for event in self.follow(job, ping_seconds=ping_seconds)]
 
 
 Scene = Callable[[Desk], Awaitable[Any]]
@@ -232,16 +234,17 @@ def test_many_listeners_cost_one_reader_and_leave_nothing_behind(play: Callable[
 def test_silence_is_filled_with_pings(play: Callable[[Scene], Any]) -> None:
     async def scene(here: Desk) -> list[str]:
         job = await here.submit()
-        follower = asyncio.create_task(here.names(job, ping_seconds=0.1))
-        await asyncio.sleep(0.35)
-        await here.cancel(job)
-        return await follower
+        told: list[str] = []
+        async for event in here.follow(job, ping_seconds=0.1):
+            told.append(event.name if event else "ping")
+            if told.count("ping") == 2:
+                await here.cancel(job)
+        return told
 
     told = play(scene)
 
-    assert told[0] == "queued"
+    assert told[:3] == ["queued", "ping", "ping"]
     assert told[-1] == "cancelled"
-    assert told.count("ping") >= 2
 
 
 def test_event_that_the_feed_lost_is_found_at_the_next_ping(play: Callable[[Scene], Any]) -> None:
@@ -299,7 +302,7 @@ def test_caller_that_takes_nothing_is_cut_off(play: Callable[[Scene], Any]) -> N
             if message.get("body"):
                 await asyncio.Event().wait()
 
-        stream = EventStream(stream_of(here, job), send_seconds=0.1)
+        stream = EventStream(here.follow(job), send_seconds=0.1)
         await stream({"type": "http"}, never, send)
         return here.hub.listening
 
@@ -318,7 +321,7 @@ def test_caller_that_leaves_frees_everything(play: Callable[[Scene], Any]) -> No
         async def send(_message: Message) -> None:
             return
 
-        answer = asyncio.create_task(EventStream(stream_of(here, job))({"type": "http"}, receive, send))
+        answer = asyncio.create_task(EventStream(here.follow(job))({"type": "http"}, receive, send))
         await until(lambda: here.hub.listening == 1)
         gone.set()
         await answer
@@ -339,10 +342,6 @@ def test_encoded_event_is_one_block() -> None:
 
 def make_event(step: int) -> JobEvent:
     return JobEvent(f"1-{step}", "job_1", "progress", JobStatus.RUNNING, 0.0, attempt=1, step=step, steps=25)
-
-
-def stream_of(here: Desk, job: Job) -> Any:
-    return follow(lambda: here.jobs.get(job.id, owner=job.owner), here.hub, job.id, after="0-0")
 
 
 async def never() -> Message:
