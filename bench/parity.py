@@ -133,6 +133,15 @@ class Reference:
         self._call(request, [request.prompt] * CROWD, seeds, on_step=taken.append)
         return taken[-1][:1]
 
+    def in_channels_last(self, request: ImageRequest) -> torch.Tensor:
+        """The same image with the UNet's weights in another memory layout: what that rounding does to the reference."""
+        unet = self.pipeline.unet
+        try:
+            unet.to(memory_format=torch.channels_last)
+            return self.latents(request)
+        finally:
+            unet.to(memory_format=torch.contiguous_format)
+
     def _call(
         self, request: ImageRequest, prompts: list[str], seeds: list[int], *, on_step: Callable[[torch.Tensor], None]
     ) -> None:
