@@ -20,6 +20,7 @@ from darkroom.settings import (
     JobSettings,
     LogSettings,
     ObjectStoreSettings,
+    OwnersSettings,
     RedisSettings,
     SafetySettings,
     SecretSettings,
@@ -39,6 +40,7 @@ def app_from_env() -> FastAPI:
     services = connect(
         redis_settings=RedisSettings.from_env(),
         job_settings=JobSettings.from_env(),
+        owners_settings=OwnersSettings.from_env(),
         secret_settings=SecretSettings.from_env(),
         object_settings=ObjectStoreSettings.from_env(),
         catalogue_settings=CatalogueSettings.from_env(),

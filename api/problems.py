@@ -28,6 +28,7 @@ from darkroom.errors import (
     InvalidParams,
     NotAuthenticated,
     NotPermitted,
+    Overloaded,
     RateLimited,
     Transient,
 )
@@ -168,7 +169,7 @@ def _headers_of(error: DarkroomError) -> dict[str, str]:
         return {"WWW-Authenticate": 'Bearer realm="darkroom"'}
     if isinstance(error, NotPermitted):
         return {"WWW-Authenticate": 'Bearer realm="darkroom", error="insufficient_scope"'}
-    if isinstance(error, RateLimited):
+    if isinstance(error, (RateLimited, Overloaded)):
         return {"Retry-After": str(error.retry_seconds), **rate_headers(error.allowance)}
     if isinstance(error, Transient):
         return {"Retry-After": str(RETRY_SECONDS)}
@@ -177,8 +178,9 @@ def _headers_of(error: DarkroomError) -> dict[str, str]:
 
 def rate_headers(allowance: Allowance) -> dict[str, str]:
     """The headers of draft-ietf-httpapi-ratelimit-headers."""
+    window = "" if allowance.window is None else f";w={allowance.window}"
     return {
-        "RateLimit-Policy": f'"{allowance.policy}";q={allowance.quota};w={allowance.window}',
+        "RateLimit-Policy": f'"{allowance.policy}";q={allowance.quota}{window}',
         "RateLimit": f'"{allowance.policy}";r={allowance.remaining};t={allowance.reset}',
     }
 

@@ -5,7 +5,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import redis
 import redis.asyncio
@@ -20,12 +20,14 @@ from darkroom.keys import AsyncKeyStore
 from darkroom.metrics import Metrics
 from darkroom.object_store import ObjectStore, make_object_store
 from darkroom.outbox import Outbox
+from darkroom.owners import Owners
 from darkroom.redis_client import make_async_redis, make_redis
 from darkroom.sealing import Sealer
 from darkroom.settings import (
     CatalogueSettings,
     JobSettings,
     ObjectStoreSettings,
+    OwnersSettings,
     RedisSettings,
     SafetySettings,
     SecretSettings,
@@ -67,6 +69,7 @@ class Services:
     threaded_redis: redis.Redis
     looped_redis: redis.asyncio.Redis
     celery: Celery
+    owners: Owners = field(default_factory=Owners)
 
     async def close(self) -> None:
         """Close the connections that were opened."""
@@ -79,6 +82,7 @@ def connect(
     *,
     redis_settings: RedisSettings,
     job_settings: JobSettings,
+    owners_settings: OwnersSettings,
     secret_settings: SecretSettings,
     object_settings: ObjectStoreSettings,
     catalogue_settings: CatalogueSettings,
@@ -112,4 +116,5 @@ def connect(
         threaded_redis=threaded,
         looped_redis=looped,
         celery=celery,
+        owners=Owners.from_settings(owners_settings),
     )

@@ -19,7 +19,7 @@ from api.services import Services
 from api.uploads import Upload
 from darkroom.capabilities import InputImages
 from darkroom.catalogue import Catalogue
-from darkroom.errors import CheckUnavailable, FieldProblem, IdempotencyMismatch, InvalidParams, Transient
+from darkroom.errors import CheckUnavailable, FieldProblem, InvalidParams, InvalidRequest, Overloaded, Transient
 from darkroom.job_ids import new_job_id
 from darkroom.job_store import IdempotencyKey, Submitted
 from darkroom.jobs import Job, JobError, JobStatus, Tier
@@ -59,6 +59,7 @@ class Submission:
             InvalidParams: the model can't do what is asked, a file is no picture, or a webhook may not be used.
             CheckUnavailable: safety gave no verdict.
             IdempotencyMismatch: the key came before with another body.
+            OwnerSuspended, QuotaExceeded, Overloaded: this owner, or the service, takes no more for now.
         """
         request, job_id = upload.request, new_job_id()
         self._require_usable_webhook(request)
@@ -72,8 +73,12 @@ class Submission:
                 job,
                 idempotency=_idempotency(request, idempotency_key),
                 deadline_seconds=request.deadline_seconds,
+                terms=self._services.owners.of(owner),
             )
-        except IdempotencyMismatch:  # after an outage the record may be there all the same, so then they stay
+        except InvalidRequest:  # nothing was stored; after an outage the record may be there, so then they stay
+            await self._inputs.discard(job_id, inputs)
+            raise
+        except Overloaded:
             await self._inputs.discard(job_id, inputs)
             raise
         if submitted.replayed:
@@ -151,6 +156,7 @@ def _new_job(job_id: str, request: GenerationRequest, prepared: _Prepared, *, ow
         error=JobError(verdict.reason or "prompt_blocked", _BLOCKED) if blocked else None,
         warnings=prepared.warnings,
         metadata=request.metadata,
+        priority=request.priority,
         webhook=request.webhook,
         policy=verdict.policy,
         held=None if verdict.decision in {Decision.ALLOW, Decision.BLOCK} else verdict.reason or "prompt_review",

@@ -9,7 +9,7 @@ import sys
 
 import typer
 
-from cli import keys, webhooks
+from cli import keys, owners, queue, webhooks
 from cli.adapters import adapters
 from cli.console import say
 from cli.demo import demo
@@ -32,6 +32,8 @@ app.command()(models)
 app.command()(adapters)
 app.command()(demo)
 app.add_typer(keys.app, name="keys")
+app.add_typer(owners.app, name="owners")
+app.add_typer(queue.app, name="queue")
 app.add_typer(webhooks.app, name="webhooks")
 
 

@@ -27,7 +27,7 @@ class Allowance:
 
     policy: str
     quota: int
-    window: int
+    window: int | None  # None: it holds at any moment, not for a stretch of time
     remaining: int
     reset: int  # seconds until all of it is back
 
@@ -101,6 +101,30 @@ class RateLimited(InvalidRequest):
         self.allowance = allowance
         self.retry_seconds = retry_seconds
         super().__init__()
+
+
+class QuotaExceeded(RateLimited):
+    """A cap of this owner is reached; wait as long as Retry-After says."""
+
+    code = "quota_exceeded"
+
+    def __init__(self, allowance: Allowance, *, retry_seconds: int) -> None:
+        super().__init__(allowance, retry_seconds=retry_seconds)
+        self.detail = _CAPS[allowance.policy].format(quota=allowance.quota)
+        self.args = (self.detail,)
+
+
+_CAPS = {
+    "queued": "As many jobs are waiting as this owner may have ({quota}): let some start, or cancel some.",
+    "cost": "This owner has asked for as much as one minute allows ({quota} megapixels times steps).",
+}
+
+
+class OwnerSuspended(InvalidRequest):
+    """The operator has suspended this owner: jobs are not taken, and those that wait stay where they are."""
+
+    code = "owner_suspended"
+    status = 403
 
 
 class JobNotFound(InvalidRequest):
@@ -254,6 +278,17 @@ class TicketsUnavailable(Transient):
     """The broker did not take the ticket; the reaper will issue it."""
 
     code = "tickets_unavailable"
+
+
+class Overloaded(Transient):
+    """As many jobs are waiting as the service takes; wait as long as Retry-After says."""
+
+    code = "overloaded"
+
+    def __init__(self, allowance: Allowance, *, retry_seconds: int) -> None:
+        self.allowance = allowance
+        self.retry_seconds = retry_seconds
+        super().__init__()
 
 
 class SealBroken(DarkroomError):

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
 
 from darkroom.errors import (
+    Allowance,
     BadCursor,
     ClaimHeld,
     IdempotencyMismatch,
@@ -20,6 +21,9 @@ from darkroom.errors import (
     JobNotCancellable,
     JobNotEnded,
     JobNotFound,
+    Overloaded,
+    OwnerSuspended,
+    QuotaExceeded,
 )
 from darkroom.job_answers import (
     Claim,
@@ -36,6 +40,7 @@ from darkroom.job_ids import is_job_id
 from darkroom.job_record import decode_flat, decode_job, encode_error, encode_images, encode_job, read_flat
 from darkroom.jobs import BORN, SCHEMA, TRANSITIONS, ImageRecord, Job, JobError, JobStatus, Tier
 from darkroom.lua_scripts import Script, load_script
+from darkroom.owners import OwnerSettings
 from darkroom.sealing import Sealer
 from darkroom.settings import JobSettings
 
@@ -46,6 +51,7 @@ NEW_RUN_WEIGHT = 0.2  # of a run that just ended, in the averages behind estimat
 HOLD = "hold"  # the claim script's word for "not before you have nothing in hand"
 SWEEP_SECONDS = 60  # in which whoever deletes a job deletes its objects too
 _REFUSALS: Mapping[str, type[InvalidRequest]] = {"missing": JobNotFound, "alive": JobNotEnded, "gone": JobGone}
+_WINDOWS: Mapping[str, int | None] = {"overloaded": None, "queued": None, "cost": 60}  # of the caps, by name
 OUTCOMES = TRANSITIONS[JobStatus.RUNNING] - {JobStatus.QUEUED}  # what a commit may ask for
 
 
@@ -66,17 +72,21 @@ def submit(
     settings: JobSettings,
     sealer: Sealer | None,
     retention_seconds: int | None,
+    terms: OwnerSettings,
 ) -> Command[Submitted]:
-    def parse(answer: tuple[str, int, list[str]]) -> Submitted:
+    def parse(answer: tuple[str, int, list[Any]]) -> Submitted:
         outcome, position, flat = answer
+        _raise_refusal(outcome, flat)
         if outcome == "mismatch":
             raise IdempotencyMismatch
         stored = decode_flat(flat, sealer)
         return Submitted(job=stored, replayed=outcome == "replayed", queue_position=position or None)
 
-    kept = settings.result_ttl_seconds if retention_seconds is None else retention_seconds
+    granted = terms.retention_seconds or settings.result_ttl_seconds
+    kept = granted if retention_seconds is None else retention_seconds
     assert job.status in BORN, "a new job is queued or blocked"
-    fields = [part for pair in encode_job(job, sealer, retention_seconds=kept).items() for part in pair]
+    record = encode_job(job, sealer, retention_seconds=kept, terms=terms)
+    fields = [part for pair in record.items() for part in pair]
     return _command(
         "submit",
         job.id,
@@ -84,6 +94,10 @@ def submit(
         _idempotency_name(job.owner, idempotency) if idempotency else "",
         idempotency.fingerprint if idempotency else "",
         settings.idempotency_ttl_seconds,
+        settings.age_cap_seconds,
+        settings.max_queued,
+        "" if terms.max_queued is None else terms.max_queued,
+        "" if terms.cost_per_minute is None else terms.cost_per_minute,
         *fields,
         parse=parse,
     )
@@ -150,6 +164,8 @@ def claim(
     lease_seconds: float,
     models: Collection[str] | None,
     suspects_last: bool,
+    warm: Collection[str],
+    settings: JobSettings,
     sealer: Sealer | None,
 ) -> Command[Claim | None]:
     def parse(flat: list[str] | str) -> Claim | None:
@@ -162,7 +178,19 @@ def claim(
         return Claim(job=job, attempt=job.attempt, worker=worker, alone=record.get("suspect") == "1")
 
     names = "*" if models is None else json.dumps(sorted(models))
-    return _command("claim", tier, worker, nonce, lease_seconds, SCHEMA, names, int(suspects_last), parse=parse)
+    return _command(
+        "claim",
+        tier,
+        worker,
+        nonce,
+        lease_seconds,
+        SCHEMA,
+        names,
+        int(suspects_last),
+        settings.age_cap_seconds,
+        json.dumps(sorted(warm)),
+        parse=parse,
+    )
 
 
 def renew(claims: Sequence[Claim]) -> Command[Mapping[str, Lease]]:
@@ -266,6 +294,18 @@ def archive(job_id: str) -> Command[int]:
 
 def _command(name: str, *args: str | float, parse: Callable[[Any], T]) -> Command[T]:
     return Command(script=load_script(name), args=tuple(str(arg) for arg in args), parse=parse)
+
+
+def _raise_refusal(outcome: str, numbers: Sequence[int]) -> None:
+    """Nothing was stored, because of whom or of how much."""
+    if outcome == "suspended":
+        raise OwnerSuspended
+    if outcome in _WINDOWS:
+        quota, left, whole, wait = numbers
+        allowance = Allowance(outcome, quota, _WINDOWS[outcome], left, whole)
+        if outcome == "overloaded":
+            raise Overloaded(allowance, retry_seconds=wait)
+        raise QuotaExceeded(allowance, retry_seconds=wait)
 
 
 def _known_shape(job_id: str) -> str:

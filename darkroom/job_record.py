@@ -15,14 +15,22 @@ from typing import Any
 
 from darkroom.errors import SealBroken
 from darkroom.jobs import SCHEMA, ImageRecord, Job, JobError, JobStatus, Progress, Tier
+from darkroom.owners import OwnerSettings
 from darkroom.params import GenerationParams, WebhookChoice
 from darkroom.sealing import Sealer
 
 SEALED = {"prompt", "negative_prompt"}  # fields of the recipe
 
 
-def encode_job(job: Job, sealer: Sealer | None = None, *, retention_seconds: int | None = None) -> dict[str, str]:
+def encode_job(
+    job: Job,
+    sealer: Sealer | None = None,
+    *,
+    retention_seconds: int | None = None,
+    terms: OwnerSettings | None = None,
+) -> dict[str, str]:
     """The fields of a new record; the submit script adds its times and its place. Without a sealer prompts lie open."""
+    terms = terms or OwnerSettings()
     return {
         "id": job.id,
         "schema": str(job.schema),
@@ -30,7 +38,11 @@ def encode_job(job: Job, sealer: Sealer | None = None, *, retention_seconds: int
         "status": job.status.value,
         "tier": job.tier.value,
         "model": job.params.model,
+        "shape": f"{job.params.width}x{job.params.height}",
         "cost": str(cost(job.params)),
+        "priority": str(job.priority),
+        "weight": str(terms.weight),
+        "max_running": "" if terms.max_running is None else str(terms.max_running),
         "params": job.params.model_dump_json(exclude=SEALED if sealer else None),
         "sealed": _seal(job, sealer) if sealer else "",
         "attempt": str(job.attempt),
@@ -79,6 +91,7 @@ def decode_job(record: Mapping[str, str], sealer: Sealer | None = None) -> Job:
         held=record["held"] or None,
         cancel_requested=record["cancel_requested"] == "1",
         webhook=_decode_webhook(record, sealer),
+        priority=int(record.get("priority", 0)),
         schema=schema,
     )
 

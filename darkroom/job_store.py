@@ -33,6 +33,7 @@ from darkroom.job_answers import (
 from darkroom.job_archive import JobArchive
 from darkroom.job_commands import Command
 from darkroom.jobs import ImageRecord, Job, JobError, JobStatus, Tier
+from darkroom.owners import OwnerSettings
 from darkroom.redis_client import redis_errors
 from darkroom.sealing import Sealer
 from darkroom.settings import JobSettings
@@ -56,6 +57,7 @@ T = TypeVar("T")
 DEFAULT_PAGE = 20
 REAP_LIMIT = 500  # jobs one script call may change; more wait for the next round
 ARCHIVE_LIMIT = 50  # records moved in one round; each is a file to write
+_DEFAULT_TERMS = OwnerSettings()
 _FAULT = JobError(code=Transient.code, message=Transient().detail)
 
 
@@ -82,10 +84,12 @@ class JobStore:
         idempotency: IdempotencyKey | None = None,
         deadline_seconds: int | None = None,
         retention_seconds: int | None = None,
+        terms: OwnerSettings = _DEFAULT_TERMS,
     ) -> Submitted:
-        """Store a new job, queued or blocked.
+        """Store a new job, queued or blocked, within what its owner's terms and the service allow.
 
         Raises:
+            OwnerSuspended, QuotaExceeded, Overloaded: and nothing was stored.
             IdempotencyMismatch: when the key was used with another body.
         """
         return self._run(
@@ -96,6 +100,7 @@ class JobStore:
                 settings=self._settings,
                 sealer=self._sealer,
                 retention_seconds=retention_seconds,
+                terms=terms,
             )
         )
 
@@ -154,8 +159,9 @@ class JobStore:
         lease_seconds: float,
         models: Collection[str] | None,
         suspects_last: bool = False,
+        warm: Collection[str] = (),
     ) -> Claim | None:
-        """Take the tier's next job that the worker can run; None when there is none.
+        """Take the job of the tier whose turn it is and that the worker can run; None when there is none.
 
         A suspect, a job that may end its process, goes only to a worker that has nothing else in hand, and comes first.
 
@@ -163,6 +169,7 @@ class JobStore:
             nonce: new for each claim, the same for its repetitions.
             models: names the worker can run, or None for all.
             suspects_last: take a suspect only where nothing else waits.
+            warm: what goes first among equally fair jobs: `MODEL` for one in memory, `MODEL@WxH` for one that runs.
 
         Raises:
             ClaimHeld: when the worker has to finish what it has in hand first.
@@ -175,6 +182,8 @@ class JobStore:
                 lease_seconds=lease_seconds,
                 models=models,
                 suspects_last=suspects_last,
+                warm=warm,
+                settings=self._settings,
                 sealer=self._sealer,
             )
         )
@@ -312,6 +321,7 @@ class AsyncJobStore:
         idempotency: IdempotencyKey | None = None,
         deadline_seconds: int | None = None,
         retention_seconds: int | None = None,
+        terms: OwnerSettings = _DEFAULT_TERMS,
     ) -> Submitted:
         return await self._run(
             commands.submit(
@@ -321,6 +331,7 @@ class AsyncJobStore:
                 settings=self._settings,
                 sealer=self._sealer,
                 retention_seconds=retention_seconds,
+                terms=terms,
             )
         )
 

@@ -109,5 +109,6 @@ class Job:
     policy: str | None = None  # name@version of the policy that judged the prompt
     held: str | None = None  # why every image must wait for a person: the reason code of the prompt's verdict
     cancel_requested: bool = False
+    priority: int = 0  # higher goes first, among the owner's own jobs
     webhook: WebhookChoice | None = None  # of its own, besides its owner's endpoints
     schema: int = SCHEMA

@@ -11,9 +11,9 @@ import hashlib
 from dataclasses import dataclass
 from importlib import resources
 
-from darkroom.jobs import TRANSITIONS
+from darkroom.jobs import TRANSITIONS, Tier
 
-SHARED = ("events", "outbox", "record", "isolation")  # in this order: a part sees those above it
+SHARED = ("events", "outbox", "fair", "record", "isolation")  # in this order: a part sees those above it
 
 
 @dataclass(frozen=True)
@@ -47,4 +47,5 @@ def _legal_table() -> str:
     rows = (
         f"{start} = {{{', '.join(f'{end} = true' for end in sorted(ends))}}}" for start, ends in TRANSITIONS.items()
     )
-    return f"local LEGAL = {{{', '.join(rows)}}}"
+    tiers = ", ".join(f"'{tier}'" for tier in Tier)
+    return f"local LEGAL = {{{', '.join(rows)}}}\nlocal TIERS = {{{tiers}}}"

@@ -96,6 +96,7 @@ class GenerationRequest(BaseModel):
     seed: int | None = Field(None, ge=0, le=MAX_SEED, description="Image i uses seed + i. Left out: drawn for you.")
     num_images: int = Field(1, ge=1, le=MAX_IMAGES, description="Images to make.")
     tier: TierName = Field("standard", description="The queue to wait in.")
+    priority: int = Field(0, ge=-10, le=10, description="Higher goes first among your own jobs of the tier.")
     output_format: OutputFormat = Field("png", description="The image files' format.")
     deadline_seconds: int | None = Field(
         None, ge=1, le=MAX_DEADLINE, description="Give up when the images are not done in this many seconds."

@@ -54,6 +54,7 @@ class Work:
         self._worker = worker
         self._models = frozenset(models)
         self._lease_seconds = lease_seconds
+        self._shapes: list[str] = []  # of the jobs in hand; appended to and removed from by whole operations
 
     def work(self, tier: Tier) -> None:
         """Wait for room, claim one job and carry it to its end.
@@ -69,12 +70,17 @@ class Work:
                     self._carry(claim)
 
     def _carry(self, claim: Claim) -> None:
+        params = claim.job.params
+        shape = f"{params.model}@{params.width}x{params.height}"
+        self._shapes.append(shape)
         try:
             outcome = self._runner.run(claim)
         except Exception as error:  # noqa: BLE001 - a bug ends one job, never the thread
             log.error("job_met_a_bug", job_id=claim.job.id, error=type(error).__name__, frames=frames(error))  # noqa: TRY400
             self._runner.fail(claim)
             return
+        finally:
+            self._shapes.remove(shape)
         if outcome is Outcome.HANDED_BACK:
             raise Reject("the worker is draining", requeue=True)
 
@@ -99,6 +105,7 @@ class Work:
                     lease_seconds=self._lease_seconds,
                     models=self._models,
                     suspects_last=self._hands.resting,
+                    warm={*self._engine.stats().models, *self._shapes},
                 )
             except ClaimHeld:
                 self._hands.await_empty(since=emptied, seconds=HOLD_SECONDS)

@@ -1,13 +1,15 @@
--- queued -> running, for the first job of the tier that this worker can run. Which one that is, is decided here alone.
--- Overdue jobs met on the way become expired. Idempotent: the nonce brings back the claim it already got.
--- Suspects come first, or last where the worker wants a rest from them (isolation.lua).
+-- queued -> running, for the job whose turn it is (fair.lua) among those that this worker can run. Which one that is, is
+-- decided here alone. Overdue jobs met on the way become expired. Idempotent: the nonce brings back the claim it already
+-- got. Suspects come first, or last where the worker wants a rest from them (isolation.lua).
+-- Among owners whose turns lie no more than one job apart, and among an owner's jobs of one priority, what the worker has
+-- warm goes first, unless a job older than the age cap would be overtaken.
 -- ARGV: 1 tier, 2 worker, 3 nonce, 4 lease seconds, 5 highest schema, 6 '*' or JSON list of models,
---       7 '1' for suspects last
+--       7 '1' for suspects last, 8 age cap in seconds, 9 JSON list of what is warm: 'MODEL' loaded, 'MODEL@WxH' running
 -- Answer: flat record; {} where nothing can be claimed; 'hold' where the worker has to finish what it has first
 -- Writes: darkroom:job, darkroom:ready, darkroom:suspects, darkroom:leases, darkroom:own, darkroom:claim, darkroom:dead,
---         darkroom:drain, darkroom:draining; darkroom:ended for overdue jobs
+--         darkroom:drain, darkroom:draining, the keys of fair.lua; darkroom:ended for overdue jobs
 local tier, worker, nonce, lease = ARGV[1], ARGV[2], ARGV[3], tonumber(ARGV[4])
-local PAGE, MOST = 100, 5000 -- ids read at once, ids looked at in one call
+local MOST, LOOK, ADOPTED = 1000, 20, 100 -- jobs read in one call; of those behind the first; of those outside any line
 local NONCE_SECONDS = 300 -- longer than any client repeats a call
 
 local models
@@ -24,11 +26,26 @@ if earlier then
   return {}
 end
 
+if redis.call('SISMEMBER', 'darkroom:paused:tiers', tier) == 1 then return {} end
+
 local now = clock()
+local age_cap = tonumber(ARGV[8])
+local any_warm, warm = false, {}
+for _, name in ipairs(cjson.decode(ARGV[9])) do any_warm, warm[name] = true, true end
+
+local function serves(model) return (models == nil or models[model] == true) and not is_paused(model) end
 
 local function can_run(job)
-  return tonumber(job.schema) <= tonumber(ARGV[5]) and (models == nil or models[job.model] == true)
+  return tonumber(job.schema) <= tonumber(ARGV[5]) and serves(job.model) and not is_suspended(job.owner)
 end
+
+local function warmth(job)
+  if not any_warm then return 0 end
+  if warm[job.model .. '@' .. (job.shape or '')] then return 2 end
+  return warm[job.model] and 1 or 0
+end
+
+local function is_old(job) return now - tonumber(job.created_at) > age_cap end
 
 local function take(id, job)
   transition(id, job, 'running', {
@@ -40,26 +57,106 @@ local function take(id, job)
   return flat_record(id)
 end
 
-local function take_ready()
-  local seen = 0
-  while seen < MOST do
-    local ids = redis.call('ZRANGE', ready_key(tier), seen, seen + PAGE - 1)
-    if #ids == 0 then return nil end
-    local removed = 0
-    for _, id in ipairs(ids) do
-      local job = load(id)
-      if not job then
-        redis.call('ZREM', ready_key(tier), id)
-        removed = removed + 1
-      elseif past_deadline(job, now) then
-        transition(id, job, 'expired', {error = DEADLINE_PROBLEM}, now)
-        removed = removed + 1
-      elseif can_run(job) then
-        return take(id, job)
+-- An older release puts jobs into darkroom:ready alone, and takes them without a look at the lines.
+local function adopt()
+  local oldest = redis.call('ZRANGE', ready_key(tier), 0, 0)[1]
+  local owner = oldest and redis.call('HGET', job_key(oldest), 'owner')
+  if not oldest or (owner and redis.call('ZSCORE', line_key(tier, owner), oldest)) then return end
+  for _, id in ipairs(redis.call('ZRANGE', ready_key(tier), 0, ADOPTED - 1)) do
+    local job = load(id)
+    if job and job.status == 'queued' then
+      enter(id, job, now)
+    else
+      redis.call('ZREM', ready_key(tier), id)
+    end
+  end
+end
+
+local read = 0
+
+-- The first job from `at` on that can be run, and where it stands.
+local function first_of(owner, model, at)
+  local lane = lane_key(tier, model, owner)
+  while read < MOST do
+    local id = redis.call('ZRANGE', lane, at, at)[1]
+    if not id then return nil end
+    local job = load(id)
+    read = read + 1
+    if not job or job.status ~= 'queued' then
+      step_out(id, job or {tier = tier, owner = owner, model = model, cost = 0})
+      redis.call('SREM', waiting_key(owner), id)
+    elseif past_deadline(job, now) then
+      transition(id, job, 'expired', {error = DEADLINE_PROBLEM}, now)
+    elseif can_run(job) then
+      return {id = id, job = job, rank = tonumber(rank_of(job)), warmth = warmth(job)}, at
+    else
+      at = at + 1
+    end
+  end
+end
+
+local function beats(one, other)
+  if not other then return true end
+  if one.warmth ~= other.warmth then return one.warmth > other.warmth end
+  return one.rank < other.rank
+end
+
+local function best_of(owner)
+  local first, heads = nil, {}
+  for _, model in ipairs(redis.call('SMEMBERS', lanes_key(tier, owner))) do
+    local head, at
+    if serves(model) then head, at = first_of(owner, model, 0) end
+    if head then
+      heads[#heads + 1] = {model = model, at = at, found = head}
+      if not first or head.rank < first.rank then first = head end
+    end
+  end
+  if not first or not any_warm or first.warmth == 2 or is_old(first.job) then return first end
+  local best = first
+  local function consider(found)
+    if found.job.priority == first.job.priority and beats(found, best) then best = found end
+  end
+  for _, head in ipairs(heads) do
+    consider(head.found)
+    local at, found = head.at, head.found
+    for _ = 1, LOOK do
+      if best.warmth == 2 or not warm[head.model] then break end
+      found, at = first_of(owner, head.model, at + 1)
+      if not found then break end
+      consider(found)
+    end
+  end
+  return best
+end
+
+local function choose()
+  local turns = redis.call('ZRANGE', turns_key(tier), 0, -1, 'WITHSCORES')
+  local best, limit
+  for i = 1, #turns, 2 do
+    local owner, turn = turns[i], tonumber(turns[i + 1])
+    if best and turn > limit then return best end
+    local found = not is_suspended(owner) and best_of(owner) or nil
+    if found and not at_cap(found.job) then
+      found.turn = turn
+      if not best then
+        if not any_warm or found.warmth == 2 or is_old(found.job) then return found end
+        best, limit = found, turn + charge_of(found.job)
+      elseif found.warmth > best.warmth then
+        best = found
       end
     end
-    seen = seen + #ids - removed
   end
+  return best
+end
+
+local function take_ready()
+  adopt()
+  local found = choose()
+  if not found then return nil end
+  take(found.id, found.job)
+  charge(found.job, found.turn)
+  set_fields(found.id, found.job, {charged = exactly(charge_of(found.job))})
+  return flat_record(found.id)
 end
 
 local function take_suspect()

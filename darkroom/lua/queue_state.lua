@@ -4,6 +4,5 @@
 local job = load(ARGV[1])
 if not job or job.status ~= 'queued' then return {} end
 local rates = redis.call('HMGET', 'darkroom:rates', job.tier, job.tier .. ':' .. job.model)
-local position = redis.call('ZCOUNT', ready_key(job.tier), '-inf', '(' .. job.place) + 1
 local own = rates[2] and tostring(tonumber(rates[2]) * tonumber(job.cost)) or ''
-return {position, redis.call('ZCARD', leases_key(job.tier)), rates[1] or '', own}
+return {place_in_line(job), redis.call('ZCARD', leases_key(job.tier)), rates[1] or '', own}

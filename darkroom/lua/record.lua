@@ -2,7 +2,7 @@
 -- Scripts build key names from ids themselves, so they run on one server (or one with replicas), not on a cluster.
 --
 -- darkroom:job:ID           hash    the record; field names as in job_record.py. Gone when retention removes it.
--- darkroom:ready:TIER       zset    ids that may be claimed now, by place (order of submission)
+-- darkroom:ready:TIER       zset    ids that may be claimed now, by place (order of submission); fair.lua says whose turn it is
 -- darkroom:delayed:TIER     zset    queued ids that wait for their not-before time, by that time
 -- darkroom:leases:TIER      zset    running ids, by the time their lease ends
 -- darkroom:own:WORKER       set     running ids of a worker
@@ -94,6 +94,7 @@ end
 -- Put a job into the indexes of the status it has now, and tell listeners and webhooks of it.
 local function enter(id, job, now)
   if job.status == 'queued' then
+    redis.call('SADD', waiting_key(job.owner), id)
     local not_before = tonumber(job.not_before)
     if not_before and not_before > now then
       redis.call('ZADD', delayed_key(job.tier), not_before, id)
@@ -101,10 +102,12 @@ local function enter(id, job, now)
       redis.call('ZADD', suspects_key(job.tier), job.place, id)
     else
       redis.call('ZADD', ready_key(job.tier), job.place, id)
+      line_up(id, job)
     end
   elseif job.status == 'running' then
     redis.call('ZADD', leases_key(job.tier), job.lease_until, id)
     redis.call('SADD', own_key(job.worker), id)
+    redis.call('SADD', running_key(job.owner), id)
   elseif is_terminal(job.status) then
     redis.call('ZADD', 'darkroom:ended', now, id)
     redis.call('ZADD', 'darkroom:expiring', stamp(kept_until(job)), id)
@@ -117,9 +120,12 @@ local function leave(id, job)
     redis.call('ZREM', ready_key(job.tier), id)
     redis.call('ZREM', delayed_key(job.tier), id)
     redis.call('ZREM', suspects_key(job.tier), id)
+    redis.call('SREM', waiting_key(job.owner), id)
+    step_out(id, job)
   elseif job.status == 'running' then
     redis.call('ZREM', leases_key(job.tier), id)
     redis.call('SREM', own_key(job.worker), id)
+    redis.call('SREM', running_key(job.owner), id)
   end
 end
 
@@ -142,7 +148,8 @@ local function requeue(id, job, not_before, fields, now)
   elseif past_deadline(job, now) then
     transition(id, job, 'expired', {error = DEADLINE_PROBLEM}, now)
   else
-    fields.worker, fields.nonce, fields.started_at = '', '', ''
+    refund(job)
+    fields.worker, fields.nonce, fields.started_at, fields.charged = '', '', '', ''
     fields.step, fields.not_before = 0, stamp(not_before)
     transition(id, job, 'queued', fields, now)
   end

@@ -198,9 +198,18 @@ class JobMachine(RuleBasedStateMachine):
         return [expected for expected in self.expected.values() if expected.status is S.RUNNING]
 
     def _next(self, tier: Tier, models: set[str] | None, *, suspects: bool) -> Expected | None:
-        for expected in self.expected.values():
-            if not expected.in_line or expected.suspect is not suspects or expected.job.tier is not tier:
-                continue
+        line = [e for e in self.expected.values() if e.in_line and e.suspect is suspects and e.job.tier is tier]
+        if suspects:
+            return self._first_that_runs(line, models)
+        heads = []
+        for model in ("tiny", "big"):  # overdue jobs before the head of each model's lane are met, no others
+            if models is None or model in models:
+                lane = [expected for expected in line if expected.job.params.model == model]
+                heads.append(self._first_that_runs(lane, models))
+        return min((head for head in heads if head), key=line.index, default=None)
+
+    def _first_that_runs(self, line: list[Expected], models: set[str] | None) -> Expected | None:
+        for expected in line:
             if expected.late:
                 expected.status = S.EXPIRED
             elif expected.job.schema == SCHEMA and (models is None or expected.job.params.model in models):
@@ -351,6 +360,16 @@ class JobMachine(RuleBasedStateMachine):
         names += ["darkroom:deadlines", "darkroom:ended", "darkroom:expiring"]
         found = {name: set(self.client.zrange(name, 0, -1)) for name in names}
         assert {name: ids for name, ids in found.items() if ids} == wanted
+        waiting = {e.job.id for e in self.expected.values() if e.status is S.QUEUED}
+        assert self.client.smembers("darkroom:waiting:ada") == waiting
+        assert self.client.smembers("darkroom:running:ada") == {e.job.id for e in self._running()}
+        for tier in Tier:
+            line = wanted.get(f"darkroom:ready:{tier}", set())
+            assert set(self.client.zrange(f"darkroom:line:{tier}:ada", 0, -1)) == line
+            assert (self.client.zscore(f"darkroom:turns:{tier}", "ada") is not None) == bool(line)
+            lanes = self.client.smembers(f"darkroom:lanes:{tier}:ada")
+            stand = {i for lane in lanes for i in self.client.zrange(f"darkroom:lane:{tier}:{lane}:ada", 0, -1)}
+            assert stand == line
         assert self.client.smembers("darkroom:own:w") == {expected.job.id for expected in self._running()}
 
 

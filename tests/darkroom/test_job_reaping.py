@@ -115,5 +115,10 @@ def test_server_is_as_empty_after_as_before(store: JobStore, redis_client: redis
 
     left = {name for name in redis_client.keys("*") if not name.startswith(PASSING)}
 
-    assert left == {"darkroom:place", "darkroom:rates"}
+    assert left - {"darkroom:feed"} == {
+        "darkroom:place",
+        "darkroom:rates",
+        "darkroom:served:standard",
+        "darkroom:virtual:standard",
+    }
     assert all(redis_client.ttl(name) > 0 for prefix in PASSING for name in redis_client.keys(f"{prefix}*"))

@@ -27,6 +27,7 @@ FULL = make_job(
     metadata={"ref": "é"},
     policy="default@1",
     held="prompt_review",
+    priority=4,
     cancel_requested=True,
     webhook=WebhookChoice(url="https://hooks.example.com/amsel", events=("job.failed",)),
 )

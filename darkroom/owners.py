@@ -1,0 +1,83 @@
+"""What an operator grants each owner: a share of the workers, caps, and how long ended jobs are kept.
+
+`owners.toml` names owners in tables of their own; `[default]` stands for all others, and for what a table leaves out.
+It is read once, at the start of the process that admits jobs. Who is suspended just now, the job store knows.
+"""
+
+from __future__ import annotations
+
+import tomllib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Self
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from darkroom.errors import ConfigurationError
+from darkroom.settings import OwnersSettings
+
+DEFAULT = "default"
+
+
+class OwnerSettings(BaseModel):
+    """One owner's terms. A cap that is left out is no cap."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+
+    weight: float = Field(1.0, ge=0.001, le=1_000, description="Share of a tier's workers, against other owners'.")
+    max_queued: int | None = Field(10_000, ge=1, description="Jobs that may wait at once.")
+    max_running: int | None = Field(None, ge=1, description="Jobs that may run at once; more stay queued.")
+    cost_per_minute: float | None = Field(
+        None, gt=0, description="Work that may be submitted in a minute, in megapixels times steps."
+    )
+    retention_seconds: int | None = Field(
+        None, ge=60, description="How long ended jobs are kept; unset: DARKROOM_RESULT_TTL_SECONDS."
+    )
+
+
+class Owners:
+    """Every owner's settings, by name."""
+
+    def __init__(self, listed: Mapping[str, OwnerSettings] | None = None, default: OwnerSettings | None = None) -> None:
+        self._listed = dict(listed or {})
+        self._default = default or OwnerSettings()
+
+    @classmethod
+    def from_settings(cls, settings: OwnersSettings) -> Self:
+        """Read the file that the settings name; without one, everybody has the defaults.
+
+        Raises:
+            ConfigurationError: the file can't be read, or says what it should not.
+        """
+        return cls() if settings.owners_file is None else cls.from_file(settings.owners_file)
+
+    @classmethod
+    def from_file(cls, path: Path) -> Self:
+        try:
+            tables = tomllib.loads(path.read_text(encoding="utf-8"))
+        except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+            raise ConfigurationError(f"{path}: can't be read: {error}") from None
+        shared = tables.pop(DEFAULT, {})
+        default = _read(path, DEFAULT, shared)
+        return cls({name: _read(path, name, _merged(shared, table)) for name, table in tables.items()}, default)
+
+    def of(self, owner: str) -> OwnerSettings:
+        """This owner's settings."""
+        return self._listed.get(owner, self._default)
+
+    def names(self) -> list[str]:
+        """The owners that the file lists."""
+        return sorted(self._listed)
+
+
+def _merged(shared: Any, table: Any) -> Any:
+    return {**shared, **table} if isinstance(table, dict) else table
+
+
+def _read(path: Path, name: str, table: Any) -> OwnerSettings:
+    try:
+        return OwnerSettings.model_validate(table)
+    except ValidationError as error:
+        first = error.errors(include_url=False, include_input=False)[0]
+        where = ".".join([name, *map(str, first["loc"])])
+        raise ConfigurationError(f"{path}: {where}: {first['msg']}") from None
