@@ -63,9 +63,9 @@ PAGE = """\
 # Exactness
 
 Every image of the engine equals that of diffusers' own pipeline for the same request, up to rounding, whoever shares
-its batch. Each figure is the worst relative difference ||ours - reference|| / ||reference|| of the final latents in fp32 on the CPU
-(step by step: of any single step). Bound: {bound:g}. In the crowd all features of one model are mixed, up to {crowd}
-images in flight, each joining while others run, among neighbours that are cancelled or fail.
+its batch. Each figure is the worst relative difference ||ours - reference|| / ||reference|| of the final latents in
+fp32 on the CPU (step by step: of any single step). Bound: {bound:g}. In the crowd all features of one model are mixed,
+up to {crowd} images in flight, each joining while others run, among neighbours that are cancelled or fail.
 
 | model | feature | images | alone | in the crowd |
 |---|---|---|---|---|
