@@ -34,6 +34,7 @@ from darkroom.settings import (
     CatalogueSettings,
     JobSettings,
     ObjectStoreSettings,
+    OwnersSettings,
     RedisSettings,
     SafetySettings,
     SecretSettings,
@@ -148,6 +149,7 @@ def make_services(places: Places, *, redis_url: str | None = None) -> Services:
     return connect(
         redis_settings=RedisSettings(redis_url=redis_url or places.redis_url, redis_timeout_seconds=1.0),
         job_settings=JobSettings(),
+        owners_settings=OwnersSettings(),
         secret_settings=SecretSettings(secret_file=places.secret_file),
         object_settings=ObjectStoreSettings(
             object_store_folder=places.objects, link_secret=LINK_SECRET, public_url="http://testserver"
