@@ -36,6 +36,7 @@ OPERATIONS = [
     ("GET", "/jobs"),
     ("GET", "/jobs/{job_id}"),
     ("GET", "/jobs/{job_id}/events"),
+    ("DELETE", "/jobs/{job_id}"),
     ("POST", "/jobs/{job_id}/cancel"),
     ("GET", "/models"),
     ("GET", "/schedulers"),
