@@ -1,14 +1,16 @@
 -- Which jobs end the processes that run them. A process that dies takes every job in its hands with it, so such a death
 -- says little of each: only a death alone is a strike. After SHARED_DEATHS in company, or one strike, a job is a suspect
--- and runs by itself from then on; after STRIKES it has failed as poison. A release is no death.
+-- and runs by itself from then on; after STRIKES it has failed as poison. A release is no death. While many processes die,
+-- UNREST of them within two leases, a death alone says little too, and is no strike.
 --
 -- darkroom:own:WORKER       set     running ids of a worker (kept by record.lua)
 -- darkroom:suspects:TIER    zset    queued ids that run by themselves, by place (kept by record.lua)
 -- darkroom:dead:WORKER      string  how many jobs a worker had when the first was taken from it, with a TTL
+-- darkroom:unrest           zset    workers that died, by the time this was noticed; a job's deaths alone count here once
 -- darkroom:drain:TIER       string  worker that empties itself for a suspect of the tier, with a TTL
 -- darkroom:draining:WORKER  string  tier for whose suspect this worker does so, with a TTL
 
-local SHARED_DEATHS, STRIKES = 2, 3
+local SHARED_DEATHS, STRIKES, UNREST = 2, 3, 3
 local DEAD_SECONDS = 600 -- far longer than the leases of one worker run out one after another
 local DRAIN_SECONDS = 10 -- a worker that empties itself asks again every second
 local PAGE_OF_SUSPECTS = 100
@@ -26,17 +28,38 @@ local function jobs_at_death(worker)
   return tonumber(redis.call('GET', dead_key(worker)))
 end
 
+-- Do many processes die? Notes this death, unless it is of a job that died alone before: else a few guilty jobs would be
+-- each other's excuse for ever.
+local function is_unrest(job, alone, now)
+  local long_ago = now - 2 * tonumber(job.lease_seconds)
+  redis.call('ZREMRANGEBYSCORE', 'darkroom:unrest', '-inf', stamp(long_ago))
+  local others = redis.call('ZCARD', 'darkroom:unrest')
+  if redis.call('ZSCORE', 'darkroom:unrest', job.worker) then others = others - 1 end
+  if not (alone and tonumber(job.alone_deaths or 0) > 0) then
+    redis.call('ZADD', 'darkroom:unrest', stamp(now), job.worker)
+    redis.call('EXPIRE', 'darkroom:unrest', DEAD_SECONDS)
+  end
+  return others >= UNREST
+end
+
 -- A worker that speaks is not dead, whatever was thought of it.
-local function lives(worker) redis.call('DEL', dead_key(worker)) end
+local function lives(worker)
+  if redis.call('DEL', dead_key(worker)) == 1 then redis.call('ZREM', 'darkroom:unrest', worker) end
+end
 
 -- The attempt ended with its process: back to the queue, or the end of a job that did this too often.
 local function die(id, job, most_lost, now)
   local alone = jobs_at_death(job.worker) == 1
   local lost = tonumber(job.lost) + 1
-  local strikes = tonumber(job.strikes or 0) + (alone and 1 or 0)
+  local unrest = is_unrest(job, alone, now)
+  local struck = alone and not unrest
+  local strikes = tonumber(job.strikes or 0) + (struck and 1 or 0)
   local shared = tonumber(job.shared_deaths or 0) + (alone and 0 or 1)
-  local fields = {lost = lost, strikes = strikes, shared_deaths = shared, struck = alone and job.attempt or ''}
-  if strikes > 0 or shared >= SHARED_DEATHS then fields.suspect = 1 end
+  local fields = {
+    lost = lost, strikes = strikes, struck = struck and job.attempt or '', shared_deaths = shared,
+    alone_deaths = tonumber(job.alone_deaths or 0) + (alone and 1 or 0),
+  }
+  if alone or shared >= SHARED_DEATHS then fields.suspect = 1 end
   if (strikes >= STRIKES or lost >= most_lost) and job.cancel_requested ~= '1' and not past_deadline(job, now) then
     fields.error = strikes >= STRIKES and POISON or EXHAUSTED
     transition(id, job, 'failed', fields, now)

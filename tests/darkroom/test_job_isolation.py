@@ -174,6 +174,43 @@ def test_suspects_come_first_and_alone(store: JobStore, redis_client: redis.Redi
     assert run_one(store, worker="w1").job.id == waiting.id
 
 
+def test_while_processes_die_of_other_things_a_death_alone_is_no_strike(
+    store: JobStore, redis_client: redis.Redis
+) -> None:
+    suspect = make_suspect(store, redis_client)
+    for worker in ("k1", "k2", "k3"):
+        pair = [submit_job(store) for _ in range(2)]
+        for _ in pair:
+            run_one(store, worker=worker, suspects_last=True)
+        die(store, redis_client, *pair)
+        for job in pair:
+            store.cancel(job.id, owner="ada")
+
+    assert run_one(store, worker="w1").job.id == suspect.id
+    die(store, redis_client, suspect)
+    assert deaths(redis_client, suspect) == ("1", "0")
+
+    for worker in ("k1", "k2", "k3"):  # long ago
+        redis_client.zadd("darkroom:unrest", {worker: 1}, xx=True)
+    assert run_one(store, worker="w2").job.id == suspect.id
+    die(store, redis_client, suspect)
+    assert deaths(redis_client, suspect) == ("2", "0")
+
+
+def test_guilty_jobs_are_not_each_others_excuse(store: JobStore, redis_client: redis.Redis) -> None:
+    suspects = [submit_job(store, owner=f"owner-{number}") for number in range(6)]
+    for job in suspects:
+        assert run_one(store, worker=f"of-{job.owner}", suspects_last=True).job.id == job.id
+    die(store, redis_client, *suspects)  # of six workers at once
+    for worker in redis_client.zrange("darkroom:unrest", 0, -1):  # two leases later
+        redis_client.zadd("darkroom:unrest", {worker: 1}, xx=True)
+    for number in range(18):
+        if claim := claim_next(store, worker=f"w{number}"):
+            die(store, redis_client, claim.job)
+
+    assert {read_job(store, job).status for job in suspects} == {S.FAILED}
+
+
 def test_an_idle_worker_takes_a_suspect_at_once_and_others_go_on(store: JobStore, redis_client: redis.Redis) -> None:
     suspect = make_suspect(store, redis_client)
     others = [submit_job(store) for _ in range(2)]
@@ -277,4 +314,5 @@ def test_isolation_leaves_nothing_behind_but_what_expires(store: JobStore, redis
     names = {"darkroom:own:w1", "darkroom:own:dead", "darkroom:suspects:standard", "darkroom:draining:w1"}
     assert names.isdisjoint(redis_client.keys("*"))
     assert redis_client.ttl("darkroom:dead:dead") > 0
+    assert redis_client.ttl("darkroom:unrest") > 0
     assert read_job(store, suspect).status is S.SUCCEEDED
