@@ -81,15 +81,25 @@ class EventStream(Response):
     media_type = "text/event-stream"
     charset = "utf-8"
 
-    def __init__(self, events: AsyncGenerator[JobEvent | None], *, send_seconds: float = SEND_SECONDS) -> None:
+    def __init__(
+        self,
+        events: AsyncGenerator[JobEvent | None],
+        *,
+        until: Callable[[], Awaitable[None]] | None = None,
+        send_seconds: float = SEND_SECONDS,
+    ) -> None:
+        """The answer ends with the events, or when `until` returns."""
         super().__init__(headers={"X-Accel-Buffering": "no"})
         del self.headers["content-length"]
         self._events = events
+        self._until = until
         self._send_seconds = send_seconds
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:  # noqa: ARG002 -- ASGI's own names
         async with anyio.create_task_group() as group:
             group.start_soon(_cancel_when_gone, receive, group.cancel_scope)
+            if self._until is not None:
+                group.start_soon(_cancel_after, self._until, group.cancel_scope)
             with suppress(TimeoutError):
                 await self._write(send)
             group.cancel_scope.cancel()
@@ -105,6 +115,11 @@ class EventStream(Response):
     async def _send(self, send: Send, body: bytes, *, more: bool = True) -> None:
         async with asyncio.timeout(self._send_seconds):
             await send({"type": "http.response.body", "body": body, "more_body": more})
+
+
+async def _cancel_after(wait: Callable[[], Awaitable[None]], scope: anyio.CancelScope) -> None:
+    await wait()
+    scope.cancel()
 
 
 async def _cancel_when_gone(receive: Receive, scope: anyio.CancelScope) -> None:

@@ -8,11 +8,13 @@ same judgement.
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 import hmac
 import re
 import secrets
 from collections.abc import Collection, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
@@ -21,9 +23,11 @@ import redis
 import redis.asyncio
 
 from darkroom.clock import unix_time
+from darkroom.errors import JobStoreUnavailable
 from darkroom.redis_client import redis_errors
 
 KEYS = "darkroom:keys"  # set of all key ids
+LOOK_SECONDS = 2.0  # between two looks at a key whose request still goes on
 TOUCH_SECONDS = 60  # `last_used_at` is this coarse, so that a busy key costs no write per request
 _TOKEN = re.compile(r"dk_([0-9a-f]{12})_([A-Za-z0-9_-]{43})")
 _NO_DIGEST = "0" * 64  # compared against when there is no such key, so that both answers take the same time
@@ -148,6 +152,21 @@ class AsyncKeyStore:
             if key and _is_stale(key, now):
                 await self._redis.eval(*_touch(key, now))
         return key
+
+    async def until_dead(self, key: ApiKey) -> None:
+        """Return some seconds after the key was revoked or has expired; for answers that take long."""
+        alive = True
+        while alive:
+            await asyncio.sleep(LOOK_SECONDS)
+            with suppress(JobStoreUnavailable):
+                alive = await self.is_alive(key)
+
+    async def is_alive(self, key: ApiKey) -> bool:
+        """Whether a key that was valid a while ago is so still."""
+        if key.expires_at is not None and key.expires_at <= unix_time():
+            return False
+        with redis_errors():
+            return bool(await self._redis.exists(_record(key.id)))
 
 
 # Only an existing record is touched: a key revoked a moment ago must not come back as half a hash.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Annotated
 
 from fastapi import APIRouter, Header, Response
@@ -53,4 +54,4 @@ async def follow_job(
         end = story(job, await hub.log.of_job(job_id))[-1]
         if order(after) >= order(end.place):
             return Response(status_code=204)
-    return EventStream(follow(read_job, hub, job_id, after=after))
+    return EventStream(follow(read_job, hub, job_id, after=after), until=partial(services.keys.until_dead, key))

@@ -17,7 +17,7 @@ from api.job_views import place_of, retry_after, view_of
 from api.openapi import errors
 from api.schemas import JOB_ID, JobBody, JobPage, Place
 from api.services import Services
-from darkroom.errors import JobStoreUnavailable, ObjectStoreUnavailable
+from darkroom.errors import JobStoreUnavailable, NotAuthenticated, ObjectStoreUnavailable
 from darkroom.jobs import Job, JobStatus
 from darkroom.object_store import ObjectStore, job_places
 
@@ -55,6 +55,8 @@ async def read_job(
     job = await services.jobs.get(job_id, owner=key.owner)
     if seconds is not None:
         job = await _ended(job, services, request, seconds=seconds)
+        if not await services.keys.is_alive(key):  # it may have been revoked while its owner waited
+            raise NotAuthenticated
         response.headers["Preference-Applied"] = f"wait={seconds}"
     place = await place_of(job, services)
     response.headers.update(retry_after(job, place))
