@@ -30,6 +30,7 @@ from bench.parity import (
     CROWD,
     GUIDANCE,
     REFERENCE,
+    Beyond,
     Reference,
     Row,
     consistency_row,
@@ -75,7 +76,7 @@ Worst: **{worst:.1e}**, over {images} images. Images beyond the bound:
 
 {beyond}
 
-Some samplers (PNDM here) carry rounding on and let it grow, the reference's own as well.
+Some samplers (PNDM here, SDE ones in more steps) carry rounding on and let it grow, the reference's own as well.
 
 Rounding moves a consistency sampler's result more with each step, so LCM and TCD are held end to end in few steps at
 guidance 1 and 2, and one step at a time beyond.
@@ -116,21 +117,6 @@ class Model:
     adapters: Mapping[str, AdapterFile] = field(default_factory=dict)
 
 
-@dataclass(frozen=True)
-class Beyond:
-    """An image beyond the bound, and how far the reference's own rounding moves it."""
-
-    what: str
-    off: float
-    own: float
-
-    def __str__(self) -> str:
-        return (
-            f"{self.what} is {self.off:.1e} off; laying the weights of diffusers' own UNet out as the engine's lie "
-            f"(channels_last) moves diffusers' own image by {self.own:.1e}."
-        )
-
-
 def measure(model: Model) -> tuple[list[Row], list[Beyond]]:
     """One row a feature, and the images beyond the bound."""
     name, *_ = (spec.name for spec in model.specs)
@@ -151,7 +137,7 @@ def measure(model: Model) -> tuple[list[Row], list[Beyond]]:
         start = part.stop
     offs = map(max, zip(alone, crowd, strict=True))
     beyond = [
-        Beyond(f"{model.title}, {feature.name}", off, difference(feature.reference.in_channels_last(request), latents))
+        Beyond(f"{model.title}, {feature.name}", off, feature.reference.own_rounding(request, latents))
         for (feature, request), off, latents in zip(wanted, offs, expected, strict=True)
         if off > BOUND and isinstance(feature.reference, Reference)
     ]

@@ -57,11 +57,15 @@ In the crowd all of them are mixed, {crowd} in flight, each joining while others
 |---|---|---|---|
 {rows}
 
-Worst: **{worst:.1e}**.
+Worst: **{worst:.1e}**. Images beyond the bound:
+
+{beyond}
+
+There rounding grows from step to step, the reference's own as well.
 
 Random mixes (scheduler, guidance 1 to 12, rescale, stop and 2 to 30 steps drawn at random), {mixes} images in a crowd:
 worst {mixes_worst:.1e}; {above} above {bound:g}, where the bound becomes ten times the difference that a batch of
-{crowd} makes to the reference itself; {beyond} above that.
+{crowd} makes to the reference itself; {mixes_beyond} above that.
 
 torch {torch}, diffusers {diffusers}, {machine}, {threads} thread(s). Made by `python -m bench.parity models/{model}`.
 """
@@ -107,6 +111,21 @@ class Row:
     crowd: float
 
 
+@dataclass(frozen=True)
+class Beyond:
+    """An image beyond the bound, and how far the reference's own rounding moves it."""
+
+    what: str
+    off: float
+    own: float
+
+    def __str__(self) -> str:
+        return (
+            f"{self.what} is {self.off:.1e} off; a batch of eight, or another memory layout of its UNet, moves "
+            f"diffusers' own image by {self.own:.1e}."
+        )
+
+
 class Reference:
     """diffusers' own pipeline on the same weights."""
 
@@ -133,8 +152,11 @@ class Reference:
         self._call(request, [request.prompt] * CROWD, seeds, on_step=taken.append)
         return taken[-1][:1]
 
-    def in_channels_last(self, request: ImageRequest) -> torch.Tensor:
-        """The same image with the UNet's weights in another memory layout: what that rounding does to the reference."""
+    def own_rounding(self, request: ImageRequest, latents: torch.Tensor) -> float:
+        """How far its image moves in a batch of eight, and with its UNet's weights in another memory layout."""
+        return max(difference(self.in_batch(request), latents), difference(self._in_channels_last(request), latents))
+
+    def _in_channels_last(self, request: ImageRequest) -> torch.Tensor:
         unet = self.pipeline.unet
         try:
             unet.to(memory_format=torch.channels_last)
@@ -322,9 +344,10 @@ def _raise(_sample: Sample, error: Exception) -> None:
 
 def measure(
     engine: Engine, model: str, reference: Reference, cases: Mapping[str, Sequence[ImageRequest]]
-) -> tuple[list[Row], list[float]]:
-    """Make every image by the reference, alone, and in one crowd of all cases; one row a case, and all differences."""
-    wanted = [request for requests_ in cases.values() for request in requests_]
+) -> tuple[list[Row], list[Beyond]]:
+    """Make every image by the reference, alone, and in one crowd of all cases: a row a case, and what is beyond."""
+    named = [(what, request) for what, requests_ in cases.items() for request in requests_]
+    wanted = [request for _, request in named]
     expected = [reference.latents(request) for request in wanted]
     alone = [difference(*pair) for pair in zip(run_alone(engine, model, wanted), expected, strict=True)]
     crowd = [difference(*pair) for pair in zip(run_crowd(engine, model, wanted), expected, strict=True)]
@@ -333,7 +356,12 @@ def measure(
         part = slice(start, start + len(requests_))
         rows.append(Row(what, len(requests_), max(alone[part]), max(crowd[part])))
         start = part.stop
-    return rows, crowd
+    beyond = [
+        Beyond(f"{what}, {request.num_inference_steps} steps", off, reference.own_rounding(request, latents))
+        for (what, request), off, latents in zip(named, map(max, alone, crowd), expected, strict=True)
+        if off > BOUND
+    ]
+    return rows, beyond
 
 
 def matrix(size: int, steps: Sequence[int] = STEPS) -> dict[str, list[ImageRequest]]:
@@ -400,14 +428,20 @@ def main() -> None:
     spec = PipelineSpec("model", str(options.model))
     with Engine({"model": spec}, device="cpu", dtype="float32", keep_latents=True) as engine:
         engine.load("model")
-        rows, _ = measure(engine, "model", reference, matrix(options.size, options.steps))
+        rows, beyond = measure(engine, "model", reference, matrix(options.size, options.steps))
         mixes = random_mix(engine, "model", reference, random_requests(options.mixes, size=options.size, seed=2026))
     rows.extend(consistency_row(name, reference, options.size, options.steps) for name in CONSISTENCY)
-    options.out.write_text(_table(options.model.name, options.steps, rows, mixes), encoding="utf-8")
+    options.out.write_text(_table(options.model.name, options.steps, rows, beyond, mixes), encoding="utf-8")
     print(options.out.read_text(encoding="utf-8"))
 
 
-def _table(model: str, steps: Sequence[int], rows: Sequence[Row], mixes: Sequence[tuple[float, float]]) -> str:
+def _table(
+    model: str,
+    steps: Sequence[int],
+    rows: Sequence[Row],
+    beyond: Sequence[Beyond],
+    mixes: Sequence[tuple[float, float]],
+) -> str:
     return TABLE.format(
         model=model,
         images=sum(row.images for row in rows[: -len(CONSISTENCY)]),
@@ -417,11 +451,12 @@ def _table(model: str, steps: Sequence[int], rows: Sequence[Row], mixes: Sequenc
         crowd=CROWD,
         bound=BOUND,
         rows="\n".join(f"| {row.what} | {row.images} | {row.alone:.1e} | {row.crowd:.1e} |" for row in rows),
+        beyond="\n".join(f"- {image}" for image in beyond) or "- None.",
         worst=max(max(row.alone, row.crowd) for row in rows),
         mixes=len(mixes),
         mixes_worst=max(off for off, _ in mixes),
         above=sum(off > BOUND for off, _ in mixes),
-        beyond=sum(off > bound for off, bound in mixes),
+        mixes_beyond=sum(off > bound for off, bound in mixes),
         torch=torch.__version__,
         diffusers=diffusers.__version__,
         machine=platform.machine(),

