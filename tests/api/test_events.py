@@ -128,9 +128,10 @@ def test_fifty_listeners_hear_the_same_by_one_reader(live_api: LiveApi, keys: Ke
 
 
 def caller_text(live_api: LiveApi, caller: Caller, job_id: str) -> str:
-    return httpx2.get(
-        f"{live_api.url}/jobs/{job_id}/events", headers=caller.headers(), trust_env=False, timeout=30
-    ).text
+    url = f"{live_api.url}/jobs/{job_id}/events"
+    response = httpx2.get(url, headers=caller.headers(), trust_env=False, timeout=60)
+    assert response.status_code == 200, response.text
+    return response.text
 
 
 @contextmanager
