@@ -264,7 +264,7 @@ class Fleet:
 @contextmanager
 def running(plan: Plan, trial: Trial) -> Iterator[Fleet]:
     """A fleet in the trial's folder, ended with everything it started."""
-    trial.folder.mkdir(parents=True)
+    trial.folder.mkdir(parents=True, exist_ok=True)
     catalogue = CATALOGUE.format(model=MODEL, folder=trial.homes.model)
     (trial.folder / "catalogue.toml").write_text(catalogue, encoding="utf-8")
     with ExitStack() as stack:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import time
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
@@ -16,7 +17,7 @@ import boto3
 
 from bench.reliability.fleet import BUCKET, Fleet
 from bench.reliability.ledger import Ledger, Seen
-from bench.reliability.waiting import await_true
+from bench.reliability.waiting import LOOK_SECONDS
 from darkroom.errors import ObjectNotFound
 from darkroom.jobs import JobStatus
 
@@ -60,12 +61,9 @@ class Verdict:
 
 
 def judge(fleet: Fleet, ledger: Ledger, *, drain_seconds: float) -> Verdict:
-    """Wait until every accepted job has ended, for so long at most, and look at all of them."""
+    """Wait until every accepted job has ended, or until none has for so long, and look at all of them."""
     ids = list(ledger.accepted())
-    try:
-        drained = await_true(lambda: not alive(fleet, ids), seconds=drain_seconds, what="jobs are not at their ends")
-    except TimeoutError:
-        drained = drain_seconds
+    drained = _drain(fleet, ids, patience=drain_seconds)
     records = read_records(fleet, ids)
     ended = {job for job, record in records.items() if JobStatus(record["status"]).is_terminal}
     attempts = executions(fleet)
@@ -84,6 +82,17 @@ def judge(fleet: Fleet, ledger: Ledger, *, drain_seconds: float) -> Verdict:
         drained_seconds=drained,
         lost_ids=tuple(sorted(set(ids) - ended)),
     )
+
+
+def _drain(fleet: Fleet, ids: list[str], *, patience: float) -> float:
+    """Wait while jobs come to their ends; how long that took."""
+    began = last = time.monotonic()
+    left = len(ids) + 1
+    while (now := len(alive(fleet, ids))) and time.monotonic() - last < patience:
+        if now < left:
+            left, last = now, time.monotonic()
+        time.sleep(LOOK_SECONDS)
+    return time.monotonic() - began
 
 
 def read_records(fleet: Fleet, ids: Iterable[str]) -> dict[str, Record]:

@@ -116,6 +116,14 @@ def _flood(figures: Figures) -> str:
     )
 
 
+def _over_caps(figures: Figures) -> str:
+    answers = ", ".join(f"{count:,} x {status}" for status, count in figures["answers"].items())
+    return (
+        f"{figures['calls']:,} calls: {answers}; stored {figures['jobs_stored']}, without Retry-After "
+        f"{figures['without_retry_after']}, Redis {figures['redis_bytes_more'] / 1e3:.0f} kB more; {_common(figures)}"
+    )
+
+
 def _overload(figures: Figures) -> str:
     return (
         f"{figures['queue']:,} waiting, then {figures['submits_per_second']} submissions/s: submission p50 "
@@ -163,6 +171,7 @@ SENTENCES: Mapping[str, Callable[[Figures], str]] = {
     "rolling_restart": _rolling_restart,
     "poison": _poison,
     "flood": _flood,
+    "over_caps": _over_caps,
     "overload": _overload,
     "soak": _soak,
     "webhooks": _webhooks,

@@ -31,7 +31,7 @@ def run(trial: Trial) -> Outcome:
                     proxy.set(Mode.PASS)
                     time.sleep(SOUND_SECONDS)
         load.close()
-        verdict = judge(fleet, ledger, drain_seconds=240)
+        verdict = judge(fleet, ledger, drain_seconds=90)
         return Outcome(
             figures={"faults": rounds * len(FAULTS), "kinds": [fault.value for fault in FAULTS], **verdict.figures},
             broken=require(

@@ -39,7 +39,7 @@ def run(trial: Trial) -> Outcome:
             list(pool.map(callers[1].cancel, _of(ledger, "gus")))
         for caller in callers:
             caller.close()
-        verdict = judge(fleet, ledger, drain_seconds=600)
+        verdict = judge(fleet, ledger, drain_seconds=90)
         submits = [call for call in ledger.calls("submit") if call.began >= filled]
         claims = [seen.seconds for seen in fleet.seen() if seen.act == "claim" and seen.at >= filled]
         slow_submit = percentile([call.seconds for call in submits], 0.99)

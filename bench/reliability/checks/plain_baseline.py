@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import sys
 import time
 from collections import Counter
 from collections.abc import Mapping
@@ -13,15 +12,15 @@ import redis
 from celery import Celery
 
 from bench.reliability.killer import Killer
-from bench.reliability.members import Keeper, Program
+from bench.reliability.members import Child, Keeper, Program
 from bench.reliability.plain_celery import VISIBILITY_SECONDS
 from bench.reliability.trial import Check, Outcome, Trial
 from bench.reliability.waiting import await_true
 from cli.services import find_valkey, free_port
 
 WORKERS, PROCESSES = 3, 4
-JOB_SECONDS = 0.15
-RATE = 30.0
+JOB_SECONDS = 0.02
+RATE = 60.0
 QUIET_SECONDS = 3 * VISIBILITY_SECONDS  # without anything new done, nothing more will come
 
 
@@ -32,9 +31,8 @@ def run(trial: Trial) -> Outcome:
     broker = f"redis://127.0.0.1:{port}/0"
     try:
         _start_valkey(keeper, port, trial.folder)
-        names = [_start_worker(keeper, number, broker, ledger, trial.folder) for number in range(WORKERS)]
+        names = [_start_worker(keeper, trial, number, broker=broker, ledger=ledger) for number in range(WORKERS)]
         celery = Celery("sender", broker=broker, set_as_current=False)
-        # The same share of kills per job, and workers that take as long to come back, as the service has.
         killer = Killer(keeper, names, seconds=jobs / RATE / kills, chance=trial.random())
         with killer.killing(kills) as thread:
             accepted = _send(celery, jobs)
@@ -70,20 +68,16 @@ def _start_valkey(keeper: Keeper, port: int, folder: Path) -> None:
         await_true(answers, seconds=30, what="Valkey does not answer")
 
 
-def _start_worker(keeper: Keeper, number: int, broker: str, ledger: Path, folder: Path) -> str:
+def _start_worker(keeper: Keeper, trial: Trial, number: int, *, broker: str, ledger: Path) -> str:
     name = f"worker-{number}"
-    command = [
-        sys.executable, "-m", "celery", "-A", "bench.reliability.plain_celery", "worker", "-n", f"{name}@plain",
-        "-c", str(PROCESSES), "-l", "warning", "--without-mingle", "--without-gossip", "--without-heartbeat",
-    ]  # fmt: skip
-    environment = {"PLAIN_BROKER": broker, "PLAIN_LEDGER": str(ledger)}
-    keeper.add(
-        Program(
-            name,
-            ["env", *(f"{key}={value}" for key, value in environment.items()), *command],
-            log=folder / f"{name}.log",
-        )
-    )
+    environment = {
+        "PLAIN_BROKER": broker,
+        "PLAIN_LEDGER": str(ledger),
+        "PLAIN_NAME": name,
+        "PLAIN_PROCESSES": str(PROCESSES),
+    }
+    log = trial.folder / f"{name}.log"
+    keeper.add(Child(name, trial.homes.apis, module="bench.reliability.plain_celery", environment=environment, log=log))
     return name
 
 

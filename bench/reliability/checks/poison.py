@@ -31,7 +31,7 @@ def run(trial: Trial) -> Outcome:
                 load.rest()
         load.close()
         caller.close()
-        verdict = judge(fleet, ledger, drain_seconds=300)
+        verdict = judge(fleet, ledger, drain_seconds=90)
         records = read_records(fleet, ledger.accepted())
         convicted = {job for job, record in records.items() if code_of(record) == "poison"}
         deaths = sum(count for name, count in fleet.keeper.deaths.items() if name.startswith("worker"))

@@ -21,7 +21,7 @@ def run(trial: Trial) -> Outcome:
     ledger = Ledger()
     with running(plan, trial) as fleet:
         # Some jobs take longer than the grace time, so that there is something to hand back.
-        load = Load(fleet, ledger, trial, rate=5, least_steps=2, most_steps=400)
+        load = Load(fleet, ledger, trial, rate=5, least_steps=2, most_steps=150)
         exits: list[float] = []
         codes: list[int | None] = []
         with load.sending():
@@ -31,7 +31,7 @@ def run(trial: Trial) -> Outcome:
                 exits.append(seconds)
                 codes.append(code)
         load.close()
-        verdict = judge(fleet, ledger, drain_seconds=180)
+        verdict = judge(fleet, ledger, drain_seconds=60)
         records = read_records(fleet, ledger.accepted()).values()
         burnt = sum(int(record.get("lost") or 0) + int(record.get("strikes") or 0) for record in records)
         return Outcome(

@@ -38,7 +38,7 @@ def run(trial: Trial) -> Outcome:
             fleet.redis_proxy.set(Mode.PASS)
             waits[f"half_open_{DEAF_SECONDS:g}"] = _claimed_by_all(fleet)
         load.close()
-        verdict = judge(fleet, ledger, drain_seconds=240)
+        verdict = judge(fleet, ledger, drain_seconds=90)
         return Outcome(
             figures={
                 "seconds_until_every_worker_claims": {name: round(wait, 1) for name, wait in waits.items()},

@@ -32,7 +32,7 @@ def run(trial: Trial) -> Outcome:
                 outages.append(_outage(fleet, OUTAGES[number % len(OUTAGES)]))
             time.sleep(2)
         load.close()
-        verdict = judge(fleet, ledger, drain_seconds=240)
+        verdict = judge(fleet, ledger, drain_seconds=60)
         resumed = _resumed(fleet, outages)
         submits = ledger.calls("submit")
         refused = [call for call in submits if call.status == 503]
