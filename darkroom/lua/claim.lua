@@ -9,7 +9,8 @@
 -- Writes: darkroom:job, darkroom:ready, darkroom:suspects, darkroom:leases, darkroom:own, darkroom:claim, darkroom:dead,
 --         darkroom:drain, darkroom:draining, the keys of fair.lua; darkroom:ended for overdue jobs
 local tier, worker, nonce, lease = ARGV[1], ARGV[2], ARGV[3], tonumber(ARGV[4])
-local MOST, LOOK, ADOPTED = 1000, 20, 100 -- jobs read in one call; of those behind the first; of those outside any line
+local MOST, ADOPTED = 1000, 100 -- jobs read in one call; of those outside any line
+local LOOKS, NEIGHBOURS = 40, 8 -- jobs behind the first, and owners behind the next, that are looked at for warmth
 local NONCE_SECONDS = 300 -- longer than any client repeats a call
 
 local models
@@ -72,7 +73,7 @@ local function adopt()
   end
 end
 
-local read = 0
+local read, looks = 0, 0
 
 -- The first job from `at` on that can be run, and where it stands.
 local function first_of(owner, model, at)
@@ -119,8 +120,8 @@ local function best_of(owner)
   for _, head in ipairs(heads) do
     consider(head.found)
     local at, found = head.at, head.found
-    for _ = 1, LOOK do
-      if best.warmth == 2 or not warm[head.model] then break end
+    while best.warmth < 2 and warm[head.model] and looks < LOOKS do
+      looks = looks + 1
       found, at = first_of(owner, head.model, at + 1)
       if not found then break end
       consider(found)
@@ -129,14 +130,42 @@ local function best_of(owner)
   return best
 end
 
+local function has_warm_lane(owner)
+  for _, model in ipairs(redis.call('SMEMBERS', lanes_key(tier, owner))) do
+    if warm[model] then return true end
+  end
+  return false
+end
+
+local function is_stopped(owner)
+  if is_suspended(owner) then return true end
+  for _, model in ipairs(redis.call('SMEMBERS', lanes_key(tier, owner))) do
+    if not is_paused(model) then return false end
+  end
+  return true
+end
+
+-- An owner whom the operator or a cap keeps from their turn does not save it up.
+local function let_pass(owner, turn)
+  local now_served = virtual_time(tier)
+  if turn < now_served then redis.call('ZADD', turns_key(tier), 'XX', exactly(now_served), owner) end
+end
+
 local function choose()
   local turns = redis.call('ZRANGE', turns_key(tier), 0, -1, 'WITHSCORES')
   local best, limit
+  local neighbours = 0
   for i = 1, #turns, 2 do
     local owner, turn = turns[i], tonumber(turns[i + 1])
-    if best and turn > limit then return best end
-    local found = not is_suspended(owner) and best_of(owner) or nil
-    if found and not at_cap(found.job) then
+    local found
+    if best then
+      neighbours = neighbours + 1
+      if turn > limit or neighbours > NEIGHBOURS then return best end
+    end
+    if (not best or has_warm_lane(owner)) and not is_suspended(owner) then found = best_of(owner) end
+    if found and at_cap(found.job) or not found and is_stopped(owner) then
+      let_pass(owner, turn)
+    elseif found then
       found.turn = turn
       if not best then
         if not any_warm or found.warmth == 2 or is_old(found.job) then return found end

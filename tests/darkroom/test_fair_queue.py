@@ -88,6 +88,34 @@ def test_an_idle_owner_saves_no_turns_up(store: JobStore) -> None:
     assert owners_served(store, 10).count("rested") <= 6
 
 
+@pytest.mark.parametrize("what", ["owner", "model", "cap"])
+def test_an_owner_who_was_held_back_saves_no_turns_up(store: JobStore, redis_client: redis.Redis, what: str) -> None:
+    control, terms = QueueControl(redis_client), OwnerSettings(max_running=1 if what == "cap" else None)
+    for _ in range(20):
+        submit(store, "held", terms=terms, params=make_params(model="held"))
+        submit(store, "busy")
+    if what == "cap":
+        blocking = run_one(store, models=["held"])
+    elif what == "owner":
+        control.suspend("held")
+    else:
+        control.pause(model="held")
+    for _ in range(10):
+        finish(store, run_one(store))
+    if what == "cap":
+        store.commit(blocking, status=S.FAILED)
+    control.resume("held")
+    control.unpause(model="held")
+
+    served = []
+    for _ in range(10):
+        claim = run_one(store)
+        served.append(claim.job.owner)
+        finish(store, claim)
+
+    assert 4 <= served.count("held") <= 6
+
+
 def test_a_released_job_gets_its_charge_back_and_its_place(store: JobStore) -> None:
     first = submit(store, "ada")
     submit(store, "ada")
@@ -178,6 +206,17 @@ def test_an_old_job_is_not_overtaken_for_warmth(redis_client: redis.Redis) -> No
     submit(store, "ada", params=make_params(model="warm"))
 
     assert run_one(store, warm=["warm"]).job.id == cold.id
+
+
+@pytest.mark.parametrize("warm", [["other"], ["tiny", "tiny@8x8"]])
+def test_warmth_is_looked_for_in_few_records(store: JobStore, redis_client: redis.Redis, warm: list[str]) -> None:
+    for number in range(200):
+        submit(store, f"owner{number % 20}")
+    redis_client.config_resetstat()
+
+    run_one(store, warm=warm)
+
+    assert redis_client.info("commandstats")["cmdstat_hgetall"]["calls"] < 60
 
 
 def test_a_higher_priority_goes_before_warmth(store: JobStore) -> None:
