@@ -74,6 +74,7 @@ def without_fence() -> None:
 def without_lease() -> None:
     """A claim holds for ever, so a dead worker keeps its jobs."""
     _edit("claim", "lease_until = stamp(now + lease)", "lease_until = stamp(now + 1e9)")
+    _edit("renew", "stamp(now + tonumber(job.lease_seconds))", "stamp(now + 1e9)")
 
 
 def without_reaper() -> None:
