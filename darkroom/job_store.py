@@ -34,6 +34,7 @@ from darkroom.job_archive import JobArchive
 from darkroom.job_commands import Command
 from darkroom.jobs import ImageRecord, Job, JobError, JobStatus, Tier
 from darkroom.owners import OwnerSettings
+from darkroom.queue_control import PAUSED_TIERS
 from darkroom.redis_client import redis_errors
 from darkroom.sealing import Sealer
 from darkroom.settings import JobSettings
@@ -144,8 +145,10 @@ class JobStore:
         return {tier: self._run(commands.counts(tier)) for tier in Tier}
 
     def claimable(self, tier: Tier) -> int:
-        """Jobs that could be claimed now."""
+        """Jobs that could be claimed now; none of a tier that is paused."""
         with redis_errors():
+            if self._redis.sismember(PAUSED_TIERS, tier):
+                return 0
             return int(self._redis.zcard(f"darkroom:ready:{tier}")) + int(
                 self._redis.zcard(f"darkroom:suspects:{tier}")
             )

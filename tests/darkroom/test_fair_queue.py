@@ -328,6 +328,16 @@ def test_jobs_of_what_is_paused_stay_queued(store: JobStore, redis_client: redis
     assert run_one(store).job.id == job.id
 
 
+def test_a_paused_tier_asks_for_no_tickets(store: JobStore, redis_client: redis.Redis) -> None:
+    submit(store, "ada")
+    control = QueueControl(redis_client)
+    control.pause(tier=Tier.STANDARD)
+
+    assert store.claimable(Tier.STANDARD) == 0
+    control.unpause(tier=Tier.STANDARD)
+    assert store.claimable(Tier.STANDARD) == 1
+
+
 def test_a_paused_model_holds_no_other_up(store: JobStore, redis_client: redis.Redis) -> None:
     QueueControl(redis_client).pause(model="paused")
     for _ in range(1_200):
