@@ -21,6 +21,7 @@ from engine.weights import bytes_in_memory, networks
 log = get_logger(__name__)
 
 AUTO = "auto"
+HALVES = (torch.float16, torch.bfloat16)
 SPARE = 0.9  # share of the free memory to count on; the rest is lost between blocks
 # Feature maps of the widest kind that a VAE's decoder holds at once at full size, its upsampling included.
 _VAE_MAPS = 3
@@ -60,7 +61,8 @@ def place(pipeline: Any, name: str, device: torch.device) -> str:
         ValueError: when there is no such tier.
     """
     use_sdpa(pipeline)
-    use_channels_last(pipeline)
+    if pipeline.unet.dtype in HALVES:  # in float32 the plain layout adds up in the reference's order, bit for bit
+        use_channels_last(pipeline)
     chosen = choose_tier(name, need_of(pipeline), free=free_bytes(device))
     tier = TIERS[chosen]
     if tier.attention_slicing:

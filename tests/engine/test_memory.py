@@ -152,3 +152,14 @@ def test_offload_hears_of_both_halves_of_a_vae(make_engine: MakeEngine) -> None:
         pipeline.vae.encode(torch.zeros(1, 3, 64, 64))
 
     assert (offload.moves, offload.at_work) == (3, "vae")
+
+
+@pytest.mark.parametrize(("dtype", "channels_last"), [("float32", False), ("bfloat16", True)])
+def test_convolutions_lie_channels_last_in_half_precision_alone(
+    dtype: str, channels_last: bool, make_engine: MakeEngine
+) -> None:
+    pipeline: Any = make_engine(dtype=dtype)._family("tiny").pipeline
+
+    weight = pipeline.unet.down_blocks[0].resnets[0].conv1.weight
+
+    assert weight.is_contiguous(memory_format=torch.channels_last) is channels_last

@@ -91,7 +91,7 @@ def test_a_distilled_unet_takes_the_guidance_scale_as_an_input(tmp_path: Path, m
     assert not torch.equal(*ours)
 
 
-def test_pixels_equal_the_pipelines_but_for_rounding(tiny: Path, make_engine: MakeEngine) -> None:
+def test_pixels_equal_the_pipelines_byte_for_byte(tiny: Path, make_engine: MakeEngine) -> None:
     request = make_request(width=64, height=32)
     pipeline = Reference(tiny).pipeline
     expected = pipeline(
@@ -108,8 +108,7 @@ def test_pixels_equal_the_pipelines_but_for_rounding(tiny: Path, make_engine: Ma
     pixels = engine.submit("tiny", request).future.result(timeout=60).pixels
 
     assert pixels.shape == (32, 64, 3)
-    # The pipeline's convolutions have their weights laid out in another order, so sums may round to the next of 256.
-    assert np.abs(pixels.astype(int) - np.asarray(expected)).max() <= 1
+    assert np.array_equal(pixels, np.asarray(expected))
 
 
 @pytest.mark.parametrize("prompt", ["", "a red circle", "ünïcode 🎈", "a" * 75, "<|endoftext|> a"])
