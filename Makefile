@@ -1,6 +1,7 @@
 # Each target sets up what it needs first; a second run finds it done.
 PY := .venv/bin/python
 NOT_QUICK := slow or integration or prove or gpu
+SIDE_BY_SIDE := -n auto --maxprocesses 4
 
 .PHONY: demo up setup setup-api format lint check test test-api prove bench lock clean clean-all
 
@@ -27,14 +28,15 @@ lint: setup
 	.venv/bin/lint-imports
 
 check: lint            ## the quick gate, under 3 minutes
-	$(PY) -m pytest -q -m "not ($(NOT_QUICK))"
+	$(PY) -m pytest -q $(SIDE_BY_SIDE) -m "not ($(NOT_QUICK))"
 
 test-api: setup-api    ## the torch-free packages' tests, where no torch is installed
 	@.venv-api/bin/python -c 'import importlib.util as u, sys; sys.exit("torch is here" if u.find_spec("torch") else 0)'
-	.venv-api/bin/python -m pytest -q -m "not ($(NOT_QUICK))" tests/darkroom tests/api tests/safety
+	.venv-api/bin/python -m pytest -q $(SIDE_BY_SIDE) -m "not ($(NOT_QUICK))" tests/darkroom tests/api tests/safety
 
 test: lint test-api    ## everything that CI runs, under 25 minutes
-	$(PY) -m pytest -m "not (prove or gpu)" --cov --cov-report=term:skip-covered
+	$(PY) -m pytest $(SIDE_BY_SIDE) -m "not ($(NOT_QUICK))" --cov --cov-report=
+	$(PY) -m pytest -m "(slow or integration) and not (prove or gpu)" --cov --cov-append --cov-report=term:skip-covered
 
 prove: setup           ## the long proofs: every check of bench/reliability at full size, hours
 	$(PY) -m pytest -m "prove" --timeout=7200

@@ -218,6 +218,7 @@ def test_empty_catalogue_is_refused(folder: Path) -> None:
 def test_shipped_catalogue_is_valid_toml_and_its_defaults_are_legal(tmp_path: Path) -> None:
     (tmp_path / "models" / "darkroom-tiny").mkdir(parents=True)
     (tmp_path / "models" / "darkroom-tiny" / "model_index.json").write_text("{}")
+    (tmp_path / "models" / "darkroom-tiny-loras").symlink_to(ROOT / "models" / "darkroom-tiny-loras")
 
     model = _load(tmp_path, (ROOT / "catalogue.toml").read_text(encoding="utf-8")).default_model
 

@@ -12,13 +12,14 @@ from darkroom.job_store import JobStore
 from darkroom.jobs import JobStatus
 from darkroom.settings import JobSettings
 from tests.darkroom.factories import make_job, make_params, run_one
+from tests.fixtures.ports import free_port
 from tests.fixtures.secret_file import SEALER
 
 CANARY = "kanarienvogel"
 
 
 def test_prompt_is_in_no_file_and_no_value_of_the_server(tmp_path: Path) -> None:
-    server = ValkeyServer(data_dir=tmp_path, appendonly="yes")
+    server = ValkeyServer(port=free_port(), data_dir=tmp_path, appendonly="yes")
     with server, redis.Redis(port=server.port, decode_responses=True) as client:
         store = JobStore(client, JobSettings(), SEALER)
         job = make_job(params=make_params(prompt=f"a {CANARY}", negative_prompt=f"no {CANARY}"))

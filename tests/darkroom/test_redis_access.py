@@ -34,6 +34,7 @@ from darkroom.webhooks import EndpointStore
 from tests.darkroom.factories import make_image, make_job, run_one, submit_job
 from tests.darkroom.passing_time import end_lease, pass_deadline, pass_not_before, pass_retention, pass_stay
 from tests.fixtures.certificates import make_authority
+from tests.fixtures.ports import free_port
 from tests.fixtures.processes import ROOT
 from tests.fixtures.secret_file import SEALER
 
@@ -63,7 +64,7 @@ class Server:
 @pytest.fixture(scope="module")
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     folder = tmp_path_factory.mktemp("acl")
-    with ValkeyServer() as valkey:
+    with ValkeyServer(port=free_port()) as valkey:
         with redis.Redis(port=valkey.port) as client:
             client.execute_command("ACL", "SETUSER", "default", f">{ADMIN}")
         server = Server(valkey.port, folder)

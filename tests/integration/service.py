@@ -92,7 +92,7 @@ class Caller:
 def serving(folder: Path, **settings: str) -> Iterator[Service]:
     """Start Valkey, the API and one worker with these `DARKROOM_` settings over the defaults, and stop them all."""
     with ExitStack() as stack:
-        valkey = stack.enter_context(ValkeyServer())
+        valkey = stack.enter_context(ValkeyServer(port=free_port()))
         port = free_port()
         environment = _environment(f"redis://127.0.0.1:{valkey.port}/0", port, folder) | settings
         client = make_redis(RedisSettings(redis_url=environment["DARKROOM_REDIS_URL"]))

@@ -102,8 +102,8 @@ def test_a_job_whose_images_are_being_stored_ends_without_a_result(shop: Worksho
 
 def test_a_commit_and_a_cancel_at_once_have_one_winner(jobs: JobStore, shop: Workshop, tmp_path: Path) -> None:
     accepted = 0
-    for _ in range(20):
-        job = shop.submit()
+    for turn in range(20):
+        job = shop.submit(num_inference_steps=2 + 2 * turn)
         claim = shop.claim()
         refused = False
         commit = Running(shop.runner(), claim)
