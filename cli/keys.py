@@ -29,13 +29,14 @@ def create(
     *,
     name: Annotated[str, typer.Option(help="What the key is for.")] = "",
     scope: Annotated[list[Scope] | None, typer.Option(help="What it may do; repeat for several.")] = None,
+    person: Annotated[str | None, typer.Option(help="Who holds it; two keys of one person count as one.")] = None,
     days: Annotated[float | None, typer.Option(min=0, help="How long it works; default: until revoked.")] = None,
     data: Data = DEFAULT,
 ) -> None:
     """Make a key and print it, this once."""
     with _store(data) as keys:
         expires_at = None if days is None else time.time() + days * DAY
-        new = keys.create(owner, name, scope or DEFAULT_SCOPES, expires_at)
+        new = keys.create(owner, name, scope or DEFAULT_SCOPES, expires_at, person)
     print(new.token)
     say(f"Key {new.key.id} for {owner}. Keep it now: it is not shown again.")
 
@@ -47,9 +48,9 @@ def list_keys(
     """List the keys, without their secrets."""
     with _store(data) as keys:
         rows = keys.list(owner)
-    table = Table(Column("id", no_wrap=True), "owner", "name", "scopes", "expires", "last used")
+    table = Table(Column("id", no_wrap=True), "owner", "name", "person", "scopes", "expires", "last used")
     for key in rows:
-        table.add_row(key.id, key.owner, key.name, *_details(key))
+        table.add_row(key.id, key.owner, key.name, key.person or "", *_details(key))
     Console().print(table)
 
 

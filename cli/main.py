@@ -9,7 +9,7 @@ import sys
 
 import typer
 
-from cli import keys, owners, queue, webhooks
+from cli import audit, keys, owners, queue, webhooks
 from cli.adapters import adapters
 from cli.console import say
 from cli.demo import demo
@@ -31,6 +31,7 @@ app.command()(generate)
 app.command()(models)
 app.command()(adapters)
 app.command()(demo)
+app.add_typer(audit.app, name="audit")
 app.add_typer(keys.app, name="keys")
 app.add_typer(owners.app, name="owners")
 app.add_typer(queue.app, name="queue")

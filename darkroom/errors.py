@@ -297,6 +297,12 @@ class SealBroken(DarkroomError):
     code = "seal_broken"
 
 
+class AuditBroken(DarkroomError):
+    """The audit log's chain does not hold: an entry was changed, taken out or put in."""
+
+    code = "audit_broken"
+
+
 class InputUnavailable(DarkroomError):
     """A picture that came with the job is missing in the object store, or damaged there."""
 

@@ -23,13 +23,14 @@ import redis
 import redis.asyncio
 
 from darkroom.clock import unix_time
-from darkroom.errors import JobStoreUnavailable
+from darkroom.errors import ConfigurationError, JobStoreUnavailable
 from darkroom.redis_client import redis_errors
 
 KEYS = "darkroom:keys"  # set of all key ids
 LOOK_SECONDS = 2.0  # between two looks at a key whose request still goes on
 TOUCH_SECONDS = 60  # `last_used_at` is this coarse, so that a busy key costs no write per request
 _TOKEN = re.compile(r"dk_([0-9a-f]{12})_([A-Za-z0-9_-]{43})")
+_PERSON = re.compile(r"[\w][\w .@+-]{0,63}")
 _NO_DIGEST = "0" * 64  # compared against when there is no such key, so that both answers take the same time
 
 
@@ -40,6 +41,7 @@ class Scope(StrEnum):
     READ = "read"  #: read the owner's jobs and images
     CANCEL = "cancel"  #: cancel the owner's jobs, delete those that ended
     REVIEW = "review"  #: work the review queue
+    SEALED = "sealed"  #: see the sealed list: what the child-safety rule refused
     ADMIN = "admin"  #: operate the service
 
 
@@ -57,6 +59,12 @@ class ApiKey:
     created_at: float
     expires_at: float | None = None
     last_used_at: float | None = None
+    person: str | None = None  # who holds it
+
+    @property
+    def actor(self) -> str:
+        """Who decides with this key: keys of one person count as one, and so do an owner's keys that name nobody."""
+        return self.person or f"owner:{self.owner}"
 
 
 @dataclass(frozen=True)
@@ -82,8 +90,13 @@ class KeyStore:
         name: str,
         scopes: Collection[Scope | str] = DEFAULT_SCOPES,
         expires_at: float | None = None,
+        person: str | None = None,
     ) -> NewKey:
-        """A new key; `expires_at` in Unix seconds."""
+        """A new key; `expires_at` in Unix seconds, `person` who will hold it.
+
+        Raises:
+            ConfigurationError: the person's name is none.
+        """
         key = ApiKey(
             id=secrets.token_hex(6),
             owner=owner,
@@ -91,6 +104,7 @@ class KeyStore:
             scopes=frozenset(Scope(scope) for scope in scopes),
             created_at=unix_time(),
             expires_at=expires_at,
+            person=person_name(person),
         )
         secret = secrets.token_urlsafe(32)
         with redis_errors(), self._redis.pipeline(transaction=True) as pipe:
@@ -135,6 +149,20 @@ class KeyStore:
                 records = pipe.execute()
         keys = [_key(key_id, record) for key_id, record in zip(ids, records, strict=True) if record]
         return sorted((key for key in keys if owner in (None, key.owner)), key=lambda key: key.created_at)
+
+
+def person_name(text: str | None) -> str | None:
+    """A person's name as keys hold it: in lower case, so that one person is not two.
+
+    Raises:
+        ConfigurationError: it is empty, too long, or holds what a name does not.
+    """
+    if text is None:
+        return None
+    name = text.strip().lower()
+    if not _PERSON.fullmatch(name):
+        raise ConfigurationError("a person's name has 1 to 64 letters, digits, spaces and . @ + - _")
+    return name
 
 
 class AsyncKeyStore:
@@ -221,6 +249,7 @@ def _fields(key: ApiKey, *, digest: str) -> dict[Any, Any]:
         "scopes": " ".join(sorted(key.scopes)),
         "created_at": repr(key.created_at),
         "expires_at": "" if key.expires_at is None else repr(key.expires_at),
+        "person": key.person or "",
     }
 
 
@@ -233,6 +262,7 @@ def _key(key_id: str, record: Mapping[Any, Any]) -> ApiKey:
         created_at=float(record["created_at"]),
         expires_at=_optional(record.get("expires_at")),
         last_used_at=_optional(record.get("last_used_at")),
+        person=record.get("person") or None,
     )
 
 

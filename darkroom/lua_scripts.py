@@ -1,19 +1,22 @@
 """Loads the Lua scripts of the job store.
 
 Each script is its own file under `lua/`; in front of it stand the transition table, written from
-`darkroom.jobs.TRANSITIONS` so that there is only one, then the functions that all share (`SHARED`).
+`darkroom.jobs.TRANSITIONS` so that there is only one, then the functions that all share (`SHARED`), then those that
+its header asks for (`-- Needs: NAME`).
 """
 
 from __future__ import annotations
 
 import functools
 import hashlib
+import re
 from dataclasses import dataclass
 from importlib import resources
 
 from darkroom.jobs import TRANSITIONS, Tier
 
 SHARED = ("events", "outbox", "fair", "record", "isolation")  # in this order: a part sees those above it
+_NEEDS = re.compile(r"^-- Needs: ([a-z_]+)$", re.MULTILINE)
 
 
 @dataclass(frozen=True)
@@ -36,7 +39,8 @@ def load_script(name: str) -> Script:
 
 def make_script(name: str, body: str) -> Script:
     """A script with the shared parts in front of its own text."""
-    return Script(name=name, text="\n".join((_legal_table(), *map(_read, SHARED), body)))
+    parts = (*SHARED, *_NEEDS.findall(body))
+    return Script(name=name, text="\n".join((_legal_table(), *map(_read, parts), body)))
 
 
 def _read(name: str) -> str:

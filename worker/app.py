@@ -20,6 +20,8 @@ from typing import Any, NoReturn
 import torch
 from celery import Celery, signals
 
+from darkroom.audit import AuditLog
+from darkroom.audit_segments import AuditSegments
 from darkroom.catalogue import AdapterSpec, Catalogue, ModelSpec, load_catalogue
 from darkroom.errors import ConfigurationError, DarkroomError, JobStoreUnavailable
 from darkroom.job_archive import JobArchive
@@ -134,6 +136,7 @@ class WorkerProcess:
             grace_seconds=settings.worker.heartbeat_seconds + settings.redis.redis_timeout_seconds,
             metrics=metrics,
             orphans=Orphans(jobs, objects, age_seconds=settings.worker.orphan_seconds),
+            audit=AuditSegments(AuditLog(client), objects),
         )
         runner = JobRunner(
             engine=engine,

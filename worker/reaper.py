@@ -10,6 +10,7 @@ import time
 from collections.abc import Sequence
 from dataclasses import asdict
 
+from darkroom.audit_segments import AuditSegments
 from darkroom.errors import JobStoreUnavailable
 from darkroom.job_store import JobStore
 from darkroom.jobs import Tier
@@ -37,6 +38,7 @@ class Reaper(Periodic):
         grace_seconds: float,
         metrics: Metrics,
         orphans: Orphans | None = None,
+        audit: AuditSegments | None = None,
     ) -> None:
         """Take what there is to tidy.
 
@@ -44,6 +46,7 @@ class Reaper(Periodic):
             tiers: those whose tickets it tops up; jobs are taken back in all of them.
             grace_seconds: in which every live worker renews its leases.
             orphans: sweeps the object store, where that is this reaper's task too.
+            audit: moves the audit log's older part into the object store, likewise.
         """
         super().__init__("reaper", seconds=seconds)
         self._store = store
@@ -54,6 +57,7 @@ class Reaper(Periodic):
         self._grace_seconds = grace_seconds
         self._metrics = metrics
         self._orphans = orphans
+        self._audit = audit
         self._rested_at = time.monotonic()  # when the last round ended
         self._leases_at = self._rested_at + grace_seconds
 
@@ -80,6 +84,11 @@ class Reaper(Periodic):
         if self._orphans is not None:
             self._metrics.orphans_deleted.inc(self._orphans.sweep_when_due())
 
+    def seal(self) -> None:
+        """Write the audit log's entries of the last hour into the object store, once an hour."""
+        if self._audit is not None and (entries := self._audit.seal()):
+            log.info("audit_sealed", entries=entries)
+
     def _leases_may_end(self) -> bool:
         if time.monotonic() - self._rested_at > self._seconds + self._grace_seconds:  # this process stood still
             self._give_grace()
@@ -93,7 +102,7 @@ class Reaper(Periodic):
             self._objects.delete_prefix(place)
 
     def round(self) -> float:
-        for step in (self.reap, self.top_up, self.sweep):  # one may fail while another is needed
+        for step in (self.reap, self.top_up, self.sweep, self.seal):  # one may fail while another is needed
             try:
                 step()
             except Exception as error:  # noqa: BLE001 - whatever happens, the next round must come

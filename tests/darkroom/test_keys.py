@@ -9,6 +9,7 @@ import pytest
 import redis
 
 from darkroom import keys
+from darkroom.errors import ConfigurationError
 from darkroom.keys import DEFAULT_SCOPES, ApiKey, AsyncKeyStore, KeyStore, Scope
 from darkroom.redis_client import make_async_redis
 from darkroom.settings import RedisSettings
@@ -30,6 +31,23 @@ def test_new_key_opens_as_its_owner(store: KeyStore) -> None:
 
     assert key is not None
     assert (key.id, key.owner, key.name, key.scopes) == (new.key.id, "ada", "laptop", DEFAULT_SCOPES)
+
+
+def test_keys_of_one_person_are_one_actor(store: KeyStore) -> None:
+    keys_of_ann = [
+        store.create("reviews", "desk", [Scope.REVIEW], person="Ann"),
+        store.create("ada", "", person="ann "),
+    ]
+    nobodys = [store.create("reviews", "first"), store.create("reviews", "second")]
+
+    assert {store.verify(new.token).actor for new in keys_of_ann} == {"ann"}  # type: ignore[union-attr]
+    assert {new.key.actor for new in nobodys} == {"owner:reviews"}
+
+
+@pytest.mark.parametrize("name", ["", " ", "owner:ann", "ann\nben", "a" * 65])
+def test_a_person_has_a_name(store: KeyStore, name: str) -> None:
+    with pytest.raises(ConfigurationError, match="person"):
+        store.create("reviews", "desk", person=name)
 
 
 def test_token_is_dk_id_secret_and_the_secret_is_nowhere_at_rest(store: KeyStore, redis_client: redis.Redis) -> None:
