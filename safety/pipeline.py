@@ -1,31 +1,28 @@
-"""Runs checks and has the policy judge what they found: one runner for prompts and for images.
+"""Runs checks and has a policy judge what they found: one runner for prompts and for images.
 
 Checks are built once and passed in, cheap ones first; the first BLOCK spares the rest. Fail closed: a check that
 raises, is too slow, answers nonsense, or is missing although the policy requires it, ends in `CheckUnavailable`. Then
-nothing is let through and nobody is blamed. Knows no particular check, no model and no job.
+nothing is let through and nobody is blamed. Which policy counts, the caller says with each call. Knows no particular
+check, no model and no job.
 """
 
 from __future__ import annotations
 
 import math
-import threading
-from collections.abc import Sequence
-from concurrent.futures import Future, wait
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
+from functools import partial
 from numbers import Real
-from pathlib import Path
-from typing import Protocol, TypeVar
+from typing import Generic, Protocol, TypeVar
 
 from darkroom.errors import CheckUnavailable
+from safety.bounded import MAX_RUNNING, TIMEOUT_SECONDS, Bounded
 from safety.policy import Policy
+from safety.rewriting import Rewriter, usable
 from safety.subjects import ImageSubject, PromptSubject
-from safety.verdict import Category, Decision, Finding, Stage, Verdict
+from safety.verdict import Category, Decision, Finding, Rewrite, Stage, Verdict, Waiver
 
-__all__ = ["Check", "ImageSubject", "PromptSubject", "SafetyPipeline"]
-
-TIMEOUT_SECONDS = 10.0
-# Checks under way at once in a process. A check that hangs keeps its place for ever, so a few hung ones must not
-# use up the process's threads: when all places are taken, further checks time out.
-MAX_RUNNING = 32
+__all__ = ["MAX_RUNNING", "BatchCheck", "Check", "ImageSubject", "PromptSubject", "SafetyPipeline", "Terms"]
 
 T_contra = TypeVar("T_contra", contravariant=True)
 _S = TypeVar("_S")
@@ -45,8 +42,58 @@ class Check(Protocol[T_contra]):
         ...
 
 
+class BatchCheck(Check[T_contra], Protocol[T_contra]):
+    """A check that is quicker with several subjects at once."""
+
+    def run_batch(self, subjects: Sequence[T_contra]) -> Sequence[Sequence[Finding]]:
+        """Score each subject by itself: one answer for each, in the same order."""
+        ...
+
+
+@dataclass(frozen=True)
+class Terms:
+    """Under what a subject is judged."""
+
+    policy: Policy
+    waived: tuple[Waiver, ...] = ()
+
+
+@dataclass
+class _Course(Generic[_S]):
+    """One subject on its way through the checks of a stage."""
+
+    subject: _S
+    terms: Terms
+    fault: CheckUnavailable | None = None
+    findings: list[Finding] = field(default_factory=list)
+    shadow: list[Finding] = field(default_factory=list)
+    ran: list[str] = field(default_factory=list)
+    blocked: bool = False
+
+    @property
+    def over(self) -> bool:
+        return self.blocked or self.fault is not None
+
+    def take(self, check: Check[_S], answer: Sequence[Finding]) -> None:
+        """Note what a check found. Findings about minors count even from a check that is only watched."""
+        policy, watched = self.terms.policy, check.name in self.terms.policy.shadow
+        for finding in answer:
+            aside = watched and finding.category is not Category.minors
+            (self.shadow if aside else self.findings).append(finding)
+        self.ran.append(check.name)
+        blocked = self._verdict(check.stage).decision is Decision.BLOCK
+        self.blocked = blocked and not policy.calls_for_rewrite(self.findings, self.terms.waived)
+
+    def outcome(self, stage: Stage) -> Verdict | CheckUnavailable:
+        return self.fault or self._verdict(stage)
+
+    def _verdict(self, stage: Stage) -> Verdict:
+        policy, waived = self.terms.policy, self.terms.waived
+        return policy.judge(stage, self.findings, checks=self.ran, shadow=self.shadow, waived=waived)
+
+
 class SafetyPipeline:
-    """The checks of a process and the policy that judges their findings."""
+    """The checks of a process, and the policy that counts where a call names none."""
 
     def __init__(
         self,
@@ -54,82 +101,138 @@ class SafetyPipeline:
         policy: Policy,
         prompt_checks: Sequence[Check[PromptSubject]] = (),
         image_checks: Sequence[Check[ImageSubject]] = (),
+        rewriters: Sequence[Rewriter] = (),
+        slow: bool = False,
         timeout_seconds: float = TIMEOUT_SECONDS,
+        on_shadow_fault: Callable[[str], None] = lambda _check: None,
     ) -> None:
-        """Take the checks in the order they shall run; `timeout_seconds` bounds each run of each check."""
+        """Take the checks and rewriters in the order they shall run.
+
+        Args:
+            slow: these are a worker's checks, so a policy's slow ones must be among those for prompts.
+            timeout_seconds: bounds each run of each check.
+            on_shadow_fault: told the name of a check in shadow that gave no answer, which stops nothing.
+        """
         self.policy = policy
         self._prompt_checks = _of_stage(Stage.PROMPT, prompt_checks)
         self._image_checks = _of_stage(Stage.IMAGE, image_checks)
-        self._timeout_seconds = timeout_seconds
-        self._places = threading.BoundedSemaphore(MAX_RUNNING)
+        self._rewriters = tuple(rewriters)
+        self._slow = slow
+        self._bounded = Bounded(timeout_seconds)
+        self._on_shadow_fault = on_shadow_fault
 
-    def check_prompt(self, prompt: PromptSubject) -> Verdict:
-        """Judge a request's texts.
+    def check_prompt(
+        self, prompt: PromptSubject, policy: Policy | None = None, *, waived: Sequence[Waiver] = ()
+    ) -> Verdict:
+        """Judge a request's texts, and find others where the policy would rather change than refuse them.
 
         Raises:
-            CheckUnavailable: a check gave no valid answer, so there is no verdict.
+            CheckUnavailable: a check or a rewriter gave no valid answer, so there is no verdict.
         """
-        self._require(Stage.PROMPT, self._prompt_checks)
-        return self._judge(Stage.PROMPT, self._prompt_checks, prompt)
+        terms = Terms(policy or self.policy, tuple(waived))
+        verdict = self._judge_prompt(prompt, terms)
+        if not terms.policy.calls_for_rewrite(verdict.findings, terms.waived):
+            return verdict
+        return self._rewrite(prompt, verdict, terms)
 
-    def check_images(self, images: Sequence[ImageSubject]) -> list[Verdict]:
+    def check_images(
+        self, images: Sequence[ImageSubject], policy: Policy | None = None, *, waived: Sequence[Waiver] = ()
+    ) -> list[Verdict]:
         """Judge each image by itself: one verdict for each, in the same order.
 
         Raises:
             CheckUnavailable: a check gave no valid answer for one of them, so none may leave.
         """
-        self._require(Stage.IMAGE, self._image_checks)
-        return [self._judge(Stage.IMAGE, self._image_checks, image) for image in images]
+        terms = Terms(policy or self.policy, tuple(waived))
+        return [_settled(outcome) for outcome in self.judge_images(images, [terms] * len(images))]
 
-    def _require(self, stage: Stage, checks: Sequence[Check[_S]]) -> None:
-        present = {check.name for check in checks}
-        missing = [name for name in self.policy.required_checks(stage) if name not in present]
-        if missing:
-            raise CheckUnavailable(
-                f"policy {self.policy.label} requires the check {missing[0]}, which is not running here"
-            )
+    def judge_images(self, images: Sequence[ImageSubject], terms: Sequence[Terms]) -> list[Verdict | CheckUnavailable]:
+        """Judge images of several jobs together, each under its own terms; a fault stays with the image that met it."""
+        courses = [
+            _Course(image, its_terms, self._missing(Stage.IMAGE, its_terms.policy))
+            for image, its_terms in zip(images, terms, strict=True)
+        ]
+        for check in self._image_checks:
+            self._run(check, [course for course in courses if not course.over])
+        return [course.outcome(Stage.IMAGE) for course in courses]
 
-    def _judge(self, stage: Stage, checks: Sequence[Check[_S]], subject: _S) -> Verdict:
-        findings: list[Finding] = []
-        ran: list[str] = []
-        for check in checks:
-            findings.extend(_valid(check.name, self._run(check, subject)))
-            ran.append(check.name)
-            verdict = self.policy.judge(stage, findings, checks=ran)
-            if verdict.decision is Decision.BLOCK:
-                return verdict
-        return self.policy.judge(stage, findings, checks=ran)
+    def _judge_prompt(self, prompt: PromptSubject, terms: Terms) -> Verdict:
+        course = _Course(prompt, terms, self._missing(Stage.PROMPT, terms.policy))
+        for check in self._prompt_checks:
+            if not course.over:
+                self._run(check, [course])
+        return _settled(course.outcome(Stage.PROMPT))
 
-    def _run(self, check: Check[_S], subject: _S) -> object:
-        """Run one check on a thread of its own: the only way to leave a hung one behind."""
-        if not self._places.acquire(timeout=self._timeout_seconds):
-            raise CheckUnavailable(f"the check {check.name} could not start: too many are under way")
-        outcome: Future[object] = Future()
+    def _missing(self, stage: Stage, policy: Policy) -> CheckUnavailable | None:
+        """What stands in for a verdict where the policy requires a check that is not here."""
+        required = policy.required_checks(stage)
+        if stage is Stage.PROMPT and self._slow:
+            required += policy.prompt.required_slow_checks
+        present = {check.name for check in (self._prompt_checks if stage is Stage.PROMPT else self._image_checks)}
+        missing = [name for name in required if name not in present]
+        if not missing:
+            return None
+        return CheckUnavailable(f"policy {policy.label} requires the check {missing[0]}, which is not running here")
 
-        def work() -> None:
+    def _run(self, check: Check[_S], courses: Sequence[_Course[_S]]) -> None:
+        """Take these subjects through one check; where a batch gives no answer, each is asked about by itself."""
+        batch = getattr(check, "run_batch", None)
+        if batch is not None and len(courses) > 1:
+            subjects = [course.subject for course in courses]
             try:
-                outcome.set_result(check.run(subject))
-            except BaseException as error:  # noqa: BLE001  whatever it is, the subject counts as unchecked
-                outcome.set_exception(error)
-            finally:
-                self._places.release()
+                answers = _one_each(check.name, self._bounded.call(_name(check), lambda: batch(subjects)), courses)
+            except CheckUnavailable:
+                pass  # one bad subject must not bring down the others' verdicts
+            else:
+                for course, answer in zip(courses, answers, strict=True):
+                    course.take(check, answer)
+                return
+        for course in courses:
+            self._run_one(check, course)
 
+    def _run_one(self, check: Check[_S], course: _Course[_S]) -> None:
         try:
-            threading.Thread(target=work, name=f"check-{check.name}", daemon=True).start()
-        except RuntimeError:  # the process has no room for another thread
-            self._places.release()
-            raise CheckUnavailable(f"the check {check.name} could not start") from None
-        return self._answer(check.name, outcome)
+            answer = self._bounded.call(_name(check), lambda: check.run(course.subject))
+            course.take(check, _valid(check.name, answer))
+        except CheckUnavailable as fault:
+            if check.name in course.terms.policy.shadow:
+                self._on_shadow_fault(check.name)
+            else:
+                course.fault = fault
 
-    def _answer(self, name: str, outcome: Future[object]) -> object:
-        done, _ = wait([outcome], timeout=self._timeout_seconds)
-        if not done:
-            raise CheckUnavailable(f"the check {name} gave no answer within {self._timeout_seconds:g} s")
-        error = outcome.exception()
-        if error is not None:
-            # Neither chained nor quoted: an exception's own text may hold the prompt.
-            raise CheckUnavailable(f"the check {name} failed with {_where(error)}")
-        return outcome.result()
+    def _rewrite(self, prompt: PromptSubject, verdict: Verdict, terms: Terms) -> Verdict:
+        """The first proposal that passes every check; without one, the verdict stays."""
+        for rewriter in self._rewriters:
+            propose = partial(rewriter.rewrite, prompt, verdict.findings)
+            changed = usable(self._bounded.call(f"the rewriter {rewriter.name}", propose), prompt)
+            if changed is None:
+                continue
+            if not terms.policy.prompt.harden_negative_prompt:
+                changed = replace(changed, negative_prompt=prompt.negative_prompt)
+            again = self._judge_prompt(changed, terms)
+            if again.decision is not Decision.BLOCK and not terms.policy.calls_for_rewrite(
+                again.findings, terms.waived
+            ):
+                return _rewritten(verdict, again, changed)
+        return verdict
+
+
+def _rewritten(before: Verdict, after: Verdict, changed: PromptSubject) -> Verdict:
+    """The verdict on a prompt that was changed: why, and whether the changed one still needs a person."""
+    rewrite = Rewrite(changed.prompt, changed.negative_prompt)
+    if after.decision is Decision.REVIEW:
+        return replace(after, findings=before.findings, rewrite=rewrite)
+    return replace(before, decision=Decision.REWRITE, rewrite=rewrite)
+
+
+def _settled(outcome: Verdict | CheckUnavailable) -> Verdict:
+    if isinstance(outcome, CheckUnavailable):
+        raise outcome
+    return outcome
+
+
+def _name(check: Check[_S]) -> str:
+    return f"the check {check.name}"
 
 
 def _of_stage(stage: Stage, checks: Sequence[Check[_S]]) -> tuple[Check[_S], ...]:
@@ -137,6 +240,12 @@ def _of_stage(stage: Stage, checks: Sequence[Check[_S]]) -> tuple[Check[_S], ...
     assert len(set(names)) == len(names), "two checks of one name could not be told apart in a verdict"
     assert all(check.stage is stage for check in checks), f"every one of these checks must be for the {stage} stage"
     return tuple(checks)
+
+
+def _one_each(name: str, answers: object, courses: Sequence[_Course[_S]]) -> list[Sequence[Finding]]:
+    if not isinstance(answers, list | tuple) or len(answers) != len(courses):
+        raise CheckUnavailable(f"the check {name} answered with something other than one list for each subject")
+    return [_valid(name, answer) for answer in answers]
 
 
 def _valid(name: str, answer: object) -> Sequence[Finding]:
@@ -158,12 +267,3 @@ def _fault(finding: object) -> str | None:
     if not isinstance(score, Real) or not math.isfinite(score) or not 0 <= score <= 1:
         return "a score that is not a number from 0 to 1"
     return None
-
-
-def _where(error: BaseException) -> str:
-    """The kind of an exception and the line it came from, without its text."""
-    trace = error.__traceback__
-    while trace is not None and trace.tb_next is not None:
-        trace = trace.tb_next
-    place = f" at {Path(trace.tb_frame.f_code.co_filename).name}:{trace.tb_lineno}" if trace else ""
-    return f"{type(error).__name__}{place}"

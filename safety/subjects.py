@@ -16,6 +16,12 @@ class PromptSubject:
 
     prompt: str = field(repr=False)  # prompts never reach a log, not even through a repr
     negative_prompt: str = field(default="", repr=False)
+    triggers: tuple[str, ...] = ()  # words that adapters bring along; nobody rewrites them
+
+    @property
+    def text(self) -> str:
+        """All words that steer the picture. Findings in the prompt point into this; it begins with the prompt."""
+        return "\n".join((self.prompt, *self.triggers))
 
 
 @dataclass(frozen=True, eq=False)

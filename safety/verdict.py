@@ -6,7 +6,7 @@ and no pixels are known here.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import StrEnum
 
 
@@ -66,6 +66,27 @@ class Finding:
 
 
 @dataclass(frozen=True)
+class Rewrite:
+    """The texts to use instead of the caller's; they have been checked again."""
+
+    prompt: str = field(repr=False)
+    negative_prompt: str = field(default="", repr=False)
+
+
+@dataclass(frozen=True)
+class Waiver:
+    """A finding that a person has judged harmless: this category, as this layer sees it, decides nothing."""
+
+    category: Category
+    layer: str
+
+    def covers(self, finding: Finding) -> bool:
+        """Whether the finding is the waived one; the rule on minors knows no waiver."""
+        mine = (finding.category, finding.layer) == (self.category, self.layer)
+        return mine and finding.category is not Category.minors
+
+
+@dataclass(frozen=True)
 class Verdict:
     """What a policy decided about one prompt or one image, and on what grounds."""
 
@@ -75,3 +96,5 @@ class Verdict:
     policy: str  # "name@version"
     findings: tuple[Finding, ...] = ()
     checks: tuple[str, ...] = ()  # the checks that ran, in order
+    rewrite: Rewrite | None = None  # with REWRITE, and with REVIEW where the changed prompt still needs a person
+    shadow: tuple[Finding, ...] = ()  # of checks that the policy only watches: recorded, and without effect

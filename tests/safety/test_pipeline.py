@@ -2,18 +2,19 @@ from __future__ import annotations
 
 import threading
 import traceback
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import pytest
 
 from darkroom.errors import CheckUnavailable, Transient
 from safety.image.blank import BlankCheck
-from safety.pipeline import MAX_RUNNING, ImageSubject, PromptSubject, SafetyPipeline
+from safety.pipeline import MAX_RUNNING, ImageSubject, PromptSubject, SafetyPipeline, Terms
 from safety.policy import POLICIES, Policy, load_policy
-from safety.verdict import Category, Decision, Finding, Stage
+from safety.verdict import Category, Decision, Finding, Rewrite, Stage, Verdict, Waiver
 
 SECRET = "the-callers-own-words"
 HARMLESS = Policy.model_validate({"schema": 1, "name": "harmless", "version": 3})
@@ -259,3 +260,284 @@ def test_checks_of_one_pipeline_run_side_by_side() -> None:
         caller.join()
 
     assert verdicts == [Decision.ALLOW, Decision.ALLOW]
+
+
+class ProbeRewriter:
+    """Proposes what a test chooses; it notes how often it was asked."""
+
+    name = "probe_rewriter"
+
+    def __init__(self, proposal: Callable[[PromptSubject], Any]) -> None:
+        self.proposal = proposal
+        self.asked = 0
+
+    def rewrite(self, subject: PromptSubject, findings: Sequence[Finding]) -> Any:
+        assert findings
+        self.asked += 1
+        return self.proposal(subject)
+
+
+def score_words(words: dict[str, tuple[Category, float]]) -> ProbeCheck:
+    """A check that scores the words of a text."""
+
+    def answer(subject: PromptSubject) -> list[Finding]:
+        return [Finding(*words[word], "probe") for word in subject.text.split() if word in words]
+
+    return ProbeCheck(answer)
+
+
+WORDS = {
+    "zarn": (Category.violence, 1.0),
+    "zorn": (Category.violence, 0.6),
+    "murk": (Category.hate, 1.0),
+    "maybe": (Category.custom, 0.6),
+    "qilt": (Category.minors, 0.5),
+}
+
+
+def rewriting_policy(**prompt: Any) -> Policy:
+    text = {"actions": {"violence": "rewrite"}, **prompt}
+    return Policy.model_validate({"schema": 1, "name": "mild", "version": 1, "prompt": text})
+
+
+def swap(**words: str) -> Callable[[PromptSubject], PromptSubject]:
+    def proposal(subject: PromptSubject) -> PromptSubject:
+        return replace(subject, prompt=" ".join(words.get(word, word) for word in subject.prompt.split()))
+
+    return proposal
+
+
+def rewritten(
+    prompt: str,
+    *proposals: Callable[[PromptSubject], Any],
+    policy: Policy | None = None,
+    triggers: tuple[str, ...] = (),
+) -> Verdict:
+    pipeline = SafetyPipeline(
+        policy=policy or rewriting_policy(),
+        prompt_checks=[score_words(WORDS)],
+        rewriters=[ProbeRewriter(proposal) for proposal in proposals],
+    )
+    return pipeline.check_prompt(PromptSubject(prompt, triggers=triggers))
+
+
+def test_rewritten_prompt_is_checked_again_and_goes_on() -> None:
+    verdict = rewritten("a zarn", swap(zarn="tree"))
+
+    assert (verdict.decision, verdict.reason, verdict.rewrite) == (
+        Decision.REWRITE,
+        "prompt_violence",
+        Rewrite("a tree"),
+    )
+    assert SECRET not in repr(replace(verdict, rewrite=Rewrite(SECRET, SECRET)))
+
+
+def test_ambiguous_word_is_rewritten_rather_than_held() -> None:
+    assert rewritten("a zorn", swap(zorn="tree")).decision is Decision.REWRITE
+
+
+@pytest.mark.parametrize(
+    ("proposal", "of"),
+    [
+        (swap(zarn="murk"), "what another category refuses"),
+        (swap(zarn="zorn"), "what would be rewritten again"),
+        (swap(zarn="zarn"), "the prompt itself"),
+        (lambda _: None, "nothing"),
+        (lambda _: "a tree", "no subject"),
+        (lambda _: PromptSubject(""), "no prompt"),
+        (lambda _: PromptSubject("a" * 2001), "more than a request may hold"),
+        (lambda _: PromptSubject("a\x00tree"), "a control character"),
+        (lambda _: PromptSubject("a tree", triggers=("b",)), "other adapters"),
+    ],
+    ids=lambda value: value if isinstance(value, str) else "",
+)
+def test_proposal_does_not_pass(proposal: Callable[[PromptSubject], Any], of: str) -> None:
+    verdict = rewritten("a zarn", proposal)
+
+    assert (verdict.decision, verdict.reason, verdict.rewrite) == (Decision.BLOCK, "prompt_violence", None), of
+
+
+def test_next_rewriter_is_asked_when_a_proposal_does_not_pass() -> None:
+    assert rewritten("a zarn", swap(zarn="murk"), swap(zarn="tree")).rewrite == Rewrite("a tree")
+
+
+def test_each_rewriter_is_asked_once() -> None:
+    rewriter = ProbeRewriter(swap(zarn="zorn"))
+
+    SafetyPipeline(policy=rewriting_policy(), prompt_checks=[score_words(WORDS)], rewriters=[rewriter]).check_prompt(
+        PromptSubject("zarn")
+    )
+
+    assert rewriter.asked == 1
+
+
+def test_rewritten_prompt_may_still_need_a_person() -> None:
+    verdict = rewritten("maybe a zarn", swap(zarn="tree"))
+
+    assert (verdict.decision, verdict.reason, verdict.rewrite) == (
+        Decision.REVIEW,
+        "prompt_custom",
+        Rewrite("maybe a tree"),
+    )
+
+
+def test_nothing_is_rewritten_beside_what_is_refused() -> None:
+    rewriter = ProbeRewriter(swap(zarn="tree", murk="tree"))
+    pipeline = SafetyPipeline(policy=rewriting_policy(), prompt_checks=[score_words(WORDS)], rewriters=[rewriter])
+
+    assert pipeline.check_prompt(PromptSubject("zarn murk")).reason in {"prompt_hate", "prompt_violence"}
+    assert rewriter.asked == 0
+
+
+def test_words_of_adapters_are_judged_and_never_rewritten() -> None:
+    assert rewritten("a tree", swap(zarn="tree"), triggers=("zarn",)).decision is Decision.BLOCK
+
+
+def test_negative_prompt_is_hardened_only_where_the_policy_says_so() -> None:
+    def proposal(_: PromptSubject) -> PromptSubject:
+        return PromptSubject("a tree", "blood")
+
+    assert rewritten("zarn", proposal).rewrite == Rewrite("a tree", "blood")
+    assert rewritten("zarn", proposal, policy=rewriting_policy(harden_negative_prompt=False)).rewrite == Rewrite(
+        "a tree"
+    )
+
+
+def test_broken_rewriter_gives_no_verdict() -> None:
+    with pytest.raises(CheckUnavailable, match="the rewriter probe_rewriter failed with ValueError") as caught:
+        rewritten(f"zarn {SECRET}", fail)
+
+    assert SECRET not in "".join(traceback.format_exception(caught.value))
+
+
+def test_policy_without_rewriting_asks_no_rewriter() -> None:
+    assert rewritten("zarn", swap(zarn="tree"), policy=HARMLESS).decision is Decision.BLOCK
+
+
+def test_minors_finding_is_never_rewritten() -> None:
+    verdict = rewritten("zarn qilt", swap(zarn="tree", qilt="tree"))
+
+    assert (verdict.decision, verdict.reason) == (Decision.BLOCK, "prompt_minors")
+
+
+def watching(*names: str) -> Policy:
+    return Policy.model_validate({"schema": 1, "name": "watching", "version": 1, "shadow": names})
+
+
+def test_watched_check_is_recorded_and_decides_nothing() -> None:
+    watched = ProbeCheck(lambda _: found(1.0), name="watched")
+    verdict = make_pipeline(watched, policy=watching("watched")).check_prompt(PromptSubject("a"))
+
+    assert (verdict.decision, verdict.findings, verdict.shadow) == (Decision.ALLOW, (), tuple(found(1.0)))
+    assert verdict.checks == ("watched",)
+
+
+def test_watched_check_that_fails_stops_nothing() -> None:
+    faults: list[str] = []
+    pipeline = SafetyPipeline(
+        policy=watching("watched"),
+        prompt_checks=[ProbeCheck(fail, name="watched")],
+        on_shadow_fault=faults.append,
+    )
+
+    assert pipeline.check_prompt(PromptSubject("a")).decision is Decision.ALLOW
+    assert faults == ["watched"]
+
+
+def test_minors_finding_of_a_watched_check_decides() -> None:
+    watched = ProbeCheck(lambda _: found(0.5, Category.minors), name="watched")
+
+    verdict = make_pipeline(watched, policy=watching("watched")).check_prompt(PromptSubject("a"))
+
+    assert (verdict.decision, verdict.reason) == (Decision.BLOCK, "prompt_minors")
+
+
+def test_policy_of_the_call_counts() -> None:
+    pipeline = make_pipeline(ProbeCheck(lambda _: found(0.6)))
+    strict = Policy.model_validate(
+        {"schema": 1, "name": "hard", "version": 1, "prompt": {"default": {"review": 0.1, "block": 0.2}}}
+    )
+
+    assert pipeline.check_prompt(PromptSubject("a")).decision is Decision.REVIEW
+    verdict = pipeline.check_prompt(PromptSubject("a"), strict)
+    assert (verdict.decision, verdict.policy) == (Decision.BLOCK, "hard@1")
+
+
+def test_waived_finding_decides_nothing_and_others_do() -> None:
+    pipeline = make_pipeline(ProbeCheck(lambda _: [*found(1.0), *found(0.5, Category.minors)]))
+    custom, minors = Waiver(Category.custom, "probe"), Waiver(Category.minors, "probe")
+
+    assert pipeline.check_prompt(PromptSubject("a"), waived=[custom, minors]).reason == "prompt_minors"
+    calm = make_pipeline(ProbeCheck(lambda _: found(1.0)))
+    assert calm.check_prompt(PromptSubject("a"), waived=[custom]).decision is Decision.ALLOW
+    other = Waiver(Category.custom, "other")
+    assert calm.check_prompt(PromptSubject("a"), waived=[other]).decision is Decision.BLOCK
+
+
+def test_slow_checks_are_required_of_workers_alone() -> None:
+    policy = rewriting_policy(required_slow_checks=["guard"])
+
+    assert make_pipeline(policy=policy).check_prompt(PromptSubject("a")).decision is Decision.ALLOW
+    with pytest.raises(CheckUnavailable, match="requires the check guard"):
+        SafetyPipeline(policy=policy, slow=True).check_prompt(PromptSubject("a"))
+
+
+class BatchProbe(ProbeCheck):
+    """A check that takes several images at once."""
+
+    def __init__(self, answer: Callable[[Any], Any]) -> None:
+        super().__init__(answer, stage=Stage.IMAGE)
+        self.batches: list[int] = []
+
+    def run_batch(self, subjects: Sequence[Any]) -> Any:
+        self.batches.append(len(subjects))
+        return [self.answer(subject) for subject in subjects]
+
+
+def by_brightness(image: ImageSubject) -> list[Finding]:
+    return found(float(image.pixels.max()) / 255)
+
+
+def test_images_of_several_jobs_go_through_a_check_together_under_their_own_terms() -> None:
+    check = BatchProbe(by_brightness)
+    lax = Policy.model_validate(
+        {"schema": 1, "name": "lax", "version": 1, "image": {"default": {"review": 0.9, "block": 1.0}}}
+    )
+    pipeline = SafetyPipeline(policy=HARMLESS, image_checks=[check])
+
+    outcomes = pipeline.judge_images([flat(100), flat(100)], [Terms(HARMLESS), Terms(lax)])
+
+    assert [cast("Verdict", outcome).decision for outcome in outcomes] == [Decision.BLOCK, Decision.ALLOW]
+    assert check.batches == [2]
+
+
+def test_fault_stays_with_the_image_that_met_it() -> None:
+    check = BatchProbe(lambda image: fail(image) if image.pixels.max() == 9 else by_brightness(image))
+    pipeline = SafetyPipeline(policy=HARMLESS, image_checks=[check])
+
+    outcomes = pipeline.judge_images([flat(0), flat(9), flat(200)], [Terms(HARMLESS)] * 3)
+
+    assert isinstance(outcomes[1], CheckUnavailable)
+    assert [cast("Verdict", outcomes[index]).decision for index in (0, 2)] == [Decision.ALLOW, Decision.BLOCK]
+
+
+@pytest.mark.parametrize("answers", [None, [], [[]], [[], [], []]])
+def test_batch_of_another_length_counts_as_no_answer(answers: Any) -> None:
+    class Miscounting(BatchProbe):
+        def run_batch(self, _subjects: Sequence[Any]) -> Any:
+            return answers
+
+    check = Miscounting(by_brightness)
+    outcomes = SafetyPipeline(policy=HARMLESS, image_checks=[check]).check_images([flat(0), flat(255)])
+
+    assert [outcome.decision for outcome in outcomes] == [Decision.ALLOW, Decision.BLOCK]
+    assert len(check.asked) == 2
+
+
+def test_blocked_image_meets_no_further_check() -> None:
+    dear = ProbeCheck(lambda _: [], name="dear", stage=Stage.IMAGE)
+    pipeline = SafetyPipeline(policy=HARMLESS, image_checks=[BatchProbe(by_brightness), dear])
+
+    pipeline.check_images([flat(255), flat(0)])
+
+    assert len(dear.asked) == 1

@@ -128,3 +128,55 @@ def test_shipped_file_says_what_the_model_says_by_default() -> None:
     shipped = load_policy()
 
     assert (shipped.prompt.default, shipped.image.default) == (bare.prompt.default, bare.image.default)
+
+
+@pytest.mark.parametrize("bars", ["review = 1.0\nblock = 1.0", "review = 0.9\nblock = 1.0"])
+@pytest.mark.parametrize(("stage", "score"), [(Stage.PROMPT, 0.5), (Stage.PROMPT, 1.0), (Stage.IMAGE, 0.05)])
+def test_no_file_loosens_the_rule_on_minors(tmp_path: Path, bars: str, stage: Stage, score: float) -> None:
+    path = write_policy(tmp_path)
+    loose = f"{SHIPPED}\n[prompt.thresholds.minors]\n{bars}\n[image.thresholds.minors]\n{bars}\n"
+    path.write_text(loose, encoding="utf-8")
+
+    assert load_policy(path).decide(stage, make_finding(score, Category.minors)) is Decision.BLOCK
+
+
+def test_file_may_tighten_the_rule_on_minors(tmp_path: Path) -> None:
+    path = write_policy(tmp_path)
+    path.write_text(f"{SHIPPED}\n[prompt.thresholds.minors]\nreview = 0.2\nblock = 0.9\n", encoding="utf-8")
+    policy = load_policy(path)
+
+    assert policy.decide(Stage.PROMPT, make_finding(0.2, Category.minors)) is Decision.BLOCK  # and never held
+    assert policy.decide(Stage.PROMPT, make_finding(0.19, Category.minors)) is Decision.ALLOW
+
+
+@pytest.mark.parametrize(
+    ("line", "sentence"),
+    [
+        ('shadow = ["prompt_wordlist"]', "shadow can't hold prompt_wordlist"),
+        ('[prompt.actions]\nminors = "rewrite"', "actions can't rewrite minors"),
+        ('[prompt.actions]\nhate = "allow"', "prompt.actions.hate"),
+        ('[image.actions]\nhate = "rewrite"', "image.actions: Extra inputs are not permitted"),
+        ('[safe_guidance]\nlevel = "much"', "safe_guidance.level"),
+    ],
+)
+def test_what_a_file_may_not_say(tmp_path: Path, line: str, sentence: str) -> None:
+    path = tmp_path / "house.toml"
+    path.write_text(f'schema = 1\nname = "house"\nversion = 1\n{line}\n', encoding="utf-8")
+
+    with pytest.raises(ConfigurationError) as caught:
+        load_policy(path)
+
+    assert sentence in caught.value.detail
+
+
+def test_required_check_can_not_be_in_shadow() -> None:
+    with pytest.raises(ValueError, match="image_classifier can't be both required and in shadow"):
+        Policy.model_validate(
+            {
+                "schema": 1,
+                "name": "torn",
+                "version": 1,
+                "shadow": ["image_classifier"],
+                "image": {"required_checks": ["image_classifier"]},
+            }
+        )
