@@ -6,6 +6,7 @@ from pathlib import Path
 
 from safety.pipeline import SafetyPipeline
 from safety.policy import load_policy
+from safety.prompt.contexts import load_context_rules
 from safety.prompt.lists import load_word_lists
 from safety.prompt.wordlist import WordListCheck
 
@@ -16,4 +17,6 @@ def build_prompt_pipeline(policy_name: str | Path = "default") -> SafetyPipeline
     Raises:
         ConfigurationError: a policy or list file is not valid.
     """
-    return SafetyPipeline(policy=load_policy(policy_name), prompt_checks=(WordListCheck(load_word_lists()),))
+    return SafetyPipeline(
+        policy=load_policy(policy_name), prompt_checks=(WordListCheck(load_word_lists(), load_context_rules()),)
+    )

@@ -1,48 +1,59 @@
 """Undoes disguises in a text, so that plain lists of words can be matched against it.
 
 A disguise can be undone in more than one way ("1" may stand for i or for l, a hyphen may part two words or split one),
-so the result is a few *readings*, each the words of the text with one space round each. Every character of a reading
-remembers its place in the original: a finding can point into what the caller wrote. Each step is linear in the text.
-Knows no list and no category.
+so the result is a few *readings*, each the words of the text in one alphabet. `readings.py` has their shapes,
+`encoded.py` those that need decoding. Each step is linear in the text, and a text that unfolds into far more than was
+written is cut back at the character that does it. Knows no list and no category.
 """
 
 from __future__ import annotations
 
 import re
 import unicodedata
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from functools import cached_property
+from functools import lru_cache
 from pathlib import Path
 
+from safety.encoded import decode_base64, name_emoji
+from safety.readings import Pieces, Reading, apart, collapsed, glued, joined, joined_across, marked, pieces_of
+
 CONFUSABLES = Path(__file__).parent / "data" / "confusables.txt"
-# Eight times the longest prompt. Folding never lengthens a text by more, because of the next limit.
-MAX_FOLDED = 16_000
-# Only one character decomposes into more: U+FDFA, an Arabic phrase of 18 letters.
-MAX_DECOMPOSED = 8
-_HIDDEN = frozenset({"Cf", "Mn", "Me", "Cc"})
+# Letters that one character may become. Longer ones are phrases in one sign ("㋿" to U+FDFA); their head tells enough.
+MAX_UNFOLDED = 4
+MAX_TEXT = 8_000  # characters; four times the longest prompt
+SEAM_PIECES = 32  # pieces on either side of the place where two texts meet
+_CACHED_CHARACTERS = 8_192
+_HIDDEN = frozenset({"Cf", "Mn", "Me", "Cc", "Cs"})
 _BLANK_LETTERS = frozenset("\u115f\u1160\u2800")  # Hangul fillers and the empty Braille cell: letters one can't see
+_HANGUL = range(0xAC00, 0xD7A4)  # whole syllables, which decomposition would only make longer
+# What a letter's official name says of its shape: "LATIN SMALL LETTER B WITH HOOK", "NEGATIVE SQUARED LATIN CAPITAL
+# LETTER Q", "REGIONAL INDICATOR SYMBOL LETTER P".
+_NAMED_LETTER = re.compile(
+    r"(?:LATIN|INDICATOR SYMBOL)(?: SMALL| CAPITAL)? LETTER "
+    r"(?:(?:SMALL CAPITAL|SMALL|TURNED|REVERSED|SIDEWAYS|OPEN|CLOSED|DOTLESS|LONG|BARRED|SCRIPT|INSULAR|BROAD) )*"
+    r"([A-Z])(?: WITH .*)?$"
+)
 # Possessive, so that no run of digits or spaces is gone over twice.
 _WEIGHT = re.compile(r":\s*+[+-]?+(?:\d++(?:\.\d*+)?+|\.\d++)\s*+(?=[)\]])")
-_STRETCHED = re.compile(r"([^\W\d_])\1\1")
-_MIN_SPELLED = 3  # letters that stand alone, in a row: fewer are initials
 
 _DIGITS = {"0": "o", "3": "e", "4": "a", "5": "s", "6": "g", "7": "t", "8": "b", "9": "g", "@": "a", "$": "s"}
-_LEET: Mapping[str, Mapping[str, str]] = {"leet-i": {**_DIGITS, "1": "i"}, "leet-l": {**_DIGITS, "1": "l"}}
-_INNER = frozenset("!|")  # read like "1", but only inside a word: at its end they are punctuation
+_LEET = tuple(str.maketrans({**_DIGITS, "1": one}) for one in "il")
+_INNER = tuple({"!": one, "|": one, "+": "t"} for one in "il")  # letters inside a word only: at its end, punctuation
+_INNER_SIGN = re.compile(r"(?<=[^\W_])[!|+](?=[^\W_])")
+_MAY_BE_LEET = re.compile(r"[0-9@$]|(?<=[^\W_])[!|+](?=[^\W_])")
+_CHUNK = re.compile(r"\S+")
+_LETTER = re.compile(r"[^\W\d_]")
+_LETTERS = re.compile(r"[^\W_]")
 
 
 @dataclass(frozen=True)
-class Reading:
-    """One way to read a text: lower-case words with one space round each."""
+class _Folded:
+    """A text twice, each character in its own script and as the Latin letter it looks like, and all their places."""
 
-    text: str
-    places: Sequence[int]  # for each character, its index in the original
-    stretched: bytes = b""  # for readings with runs of a letter collapsed: 1 for characters of words that had a run
-
-    def span(self, start: int, end: int) -> tuple[int, int]:
-        """Where the characters [start, end) stand in the original."""
-        return self.places[start], self.places[end - 1] + 1
+    native: str
+    latin: str
+    places: Sequence[int]
 
 
 @dataclass(frozen=True)
@@ -51,107 +62,80 @@ class NormalisedText:
 
     words: tuple[Reading, ...]  # whole words; the first is the text as it stands
     collapsed: tuple[Reading, ...]  # runs of one letter collapsed: whole words, against collapsed terms
-    spelled: tuple[Reading, ...]  # single letters in a row, joined: terms may start and end anywhere inside
-
-
-@dataclass(frozen=True)
-class _Folded:
-    """A text as parallel lists: each character in its own script, as the Latin letter it looks like, and its place."""
-
-    native: list[str]
-    latin: list[str]
-    places: list[int]
-
-
-_Word = list[int]  # indices into the folded lists
+    joined: tuple[Reading, ...]  # all pieces without gaps: terms may span several whole pieces
+    length: int  # of the text
+    alphabets: tuple[Pieces, ...]  # each way to read the letters; the first is the text as it stands
 
 
 class Normaliser:
     """Reads texts with one table of look-alikes, which it loads when built."""
 
     def __init__(self, confusables: Path = CONFUSABLES) -> None:
-        self._confusables = _read_confusables(confusables)
+        table = _read_confusables(confusables)
+        self._unfold: Callable[[str], tuple[str, str]] = lru_cache(_CACHED_CHARACTERS)(
+            lambda char: _unfold(char, table)
+        )
 
     def normalise(self, text: str) -> NormalisedText:
         """Give every reading of a text.
 
         Raises:
-            ValueError: the folded text is longer than any accepted prompt can become.
+            ValueError: the text is longer than any that the service takes.
         """
+        if len(text) > MAX_TEXT:
+            raise ValueError(f"the text has more than {MAX_TEXT} characters")
         folded = _without_weights(self._fold(text))
-        if len(folded.native) > MAX_FOLDED:
-            raise ValueError(f"the text has more than {MAX_FOLDED} characters after normalisation")
+        alphabets = [pieces_of(letters, folded.places) for letters in _alphabets(folded)]
         words: dict[str, Reading] = {}
-        spelled: dict[str, Reading] = {}
-        for letters in _alphabets(folded):
-            pieces = _Pieces(letters)
-            for way in (pieces.apart, pieces.glued):
-                _add(words, _reading(way, letters, folded))
-            _add(spelled, _reading(pieces.spelled, letters, folded))
-        collapsed = (_collapse(reading) for reading in words.values() if _STRETCHED.search(reading.text))
-        return NormalisedText(tuple(words.values()), tuple(collapsed), tuple(spelled.values()))
+        solid: dict[str, Reading] = {}
+        for pieces in alphabets:
+            _add(words, apart(pieces))
+            _add(words, glued(pieces))
+            _add(solid, joined(pieces))
+        stretched = [reading for reading in map(collapsed, words.values()) if reading is not None]
+        for reading in self._encoded(text):
+            _add(words, reading)
+        return NormalisedText(
+            tuple(words.values()), tuple(stretched), tuple(solid.values()), len(text), tuple(alphabets)
+        )
+
+    def seam(self, first: NormalisedText, second: NormalisedText) -> list[tuple[Reading, int]]:
+        """The end of a text and the start of another as one, in each alphabet, with the offset where they meet."""
+        seams: dict[str, tuple[Reading, int]] = {}
+        for index in range(max(len(first.alphabets), len(second.alphabets))):
+            before = first.alphabets[min(index, len(first.alphabets) - 1)]
+            after = second.alphabets[min(index, len(second.alphabets) - 1)]
+            seam = joined_across(before, after, SEAM_PIECES)
+            if seam is not None:
+                seams.setdefault(seam[0].text, seam)
+        return list(seams.values())
+
+    def _encoded(self, text: str) -> Iterator[Reading]:
+        """Readings of what stands for words without being them: emoji by their names, base64 decoded."""
+        named = [] if text.isascii() else list(name_emoji(text))
+        for found in (named, list(decode_base64(text))):
+            if found:
+                yield marked(
+                    (_PLAIN_WORDS.findall(self._fold(meaning).latin), start, end) for meaning, start, end in found
+                )
 
     def _fold(self, text: str) -> _Folded:
         """Decompose (NFKD: what NFKC folds, and accents apart), drop what can't be seen, fold case and look-alikes."""
-        folded = _Folded([], [], [])
-        for place, original in enumerate(text):
-            for char in unicodedata.normalize("NFKD", original)[:MAX_DECOMPOSED]:
-                if char.isspace():
-                    self._append(folded, " ", " ", place)
-                elif unicodedata.category(char) not in _HIDDEN and char not in _BLANK_LETTERS:
-                    look_alike = self._confusables.get(char)
-                    for letter in char.casefold():
-                        latin = look_alike or self._confusables.get(letter, letter)
-                        self._append(folded, letter, latin, place)
-        return folded
-
-    @staticmethod
-    def _append(folded: _Folded, native: str, latin: str, place: int) -> None:
-        folded.native.append(native)
-        folded.latin.append(latin)
-        folded.places.append(place)
+        if text.isascii() and text.isprintable():
+            lowered = text.lower()
+            return _Folded(lowered, lowered, range(len(text)))
+        native: list[str] = []
+        latin: list[str] = []
+        places: list[int] = []
+        for place, char in enumerate(text):
+            own, look_alike = self._unfold(char)
+            native.append(own)
+            latin.append(look_alike)
+            places.extend([place] * len(own))
+        return _Folded("".join(native), "".join(latin), places)
 
 
-class _Pieces:
-    """Runs of letters and digits, and the three ways to make words of them."""
-
-    def __init__(self, letters: Sequence[str]) -> None:
-        self.apart: list[_Word] = []
-        self._after_space: list[bool] = []
-        spaced = inside = False
-        for index, letter in enumerate(letters):
-            if letter.isalnum():
-                if inside:
-                    self.apart[-1].append(index)
-                else:
-                    self.apart.append([index])
-                    self._after_space.append(spaced)
-                inside, spaced = True, False
-            else:
-                inside = False
-                spaced = spaced or letter == " "
-
-    @cached_property
-    def glued(self) -> list[_Word]:
-        """Words parted by white space alone: "s-p-l.i-t" is one."""
-        words: list[_Word] = []
-        for piece, spaced in zip(self.apart, self._after_space, strict=True):
-            if words and not spaced:
-                words[-1].extend(piece)
-            else:
-                words.append(list(piece))
-        return words
-
-    @cached_property
-    def spelled(self) -> list[_Word]:
-        """Single letters in a row, each row as one word."""
-        rows: list[_Word] = [[]]
-        for piece in self.apart:
-            if len(piece) == 1:
-                rows[-1].extend(piece)
-            elif rows[-1]:
-                rows.append([])
-        return [row for row in rows if len(row) >= _MIN_SPELLED]
+_PLAIN_WORDS = re.compile(r"[^\W_]+")
 
 
 def _read_confusables(path: Path) -> Mapping[str, str]:
@@ -163,87 +147,71 @@ def _read_confusables(path: Path) -> Mapping[str, str]:
     return table
 
 
+def _unfold(original: str, confusables: Mapping[str, str]) -> tuple[str, str]:
+    """One character as the letters it stands for: in its own script, and in Latin; both of one length."""
+    decomposed = original if ord(original) in _HANGUL else unicodedata.normalize("NFKD", original)
+    native: list[str] = []
+    latin: list[str] = []
+    for char in decomposed:
+        if char.isspace():
+            native.append(" ")
+            latin.append(" ")
+        elif unicodedata.category(char) not in _HIDDEN and char not in _BLANK_LETTERS:
+            look_alike = confusables.get(char) or _named_letter(char)
+            for letter in char.casefold():
+                native.append(letter)
+                latin.append(look_alike or confusables.get(letter, letter))
+    return "".join(native[:MAX_UNFOLDED]), "".join(latin[:MAX_UNFOLDED])
+
+
+def _named_letter(char: str) -> str | None:
+    """The plain letter that a character's name tells of, for those that don't decompose."""
+    if char.isascii():
+        return None
+    named = _NAMED_LETTER.search(unicodedata.name(char, ""))
+    return named[1].lower() if named else None
+
+
 def _without_weights(folded: _Folded) -> _Folded:
     """Take the number out of `(word:1.3)`; the brackets themselves part words like other punctuation."""
-    text = "".join(folded.native)
-    if ":" not in text:
+    if ":" not in folded.native:
         return folded
-    kept: list[int] = []
+    native: list[str] = []
+    latin: list[str] = []
+    places: list[int] = []
     start = 0
-    for weight in _WEIGHT.finditer(text):
-        kept.extend(range(start, weight.start()))
-        start = weight.end()
-    kept.extend(range(start, len(text)))
-    return _Folded(
-        native=[folded.native[index] for index in kept],
-        latin=[folded.latin[index] for index in kept],
-        places=[folded.places[index] for index in kept],
-    )
+    for end, after in [*((weight.start(), weight.end()) for weight in _WEIGHT.finditer(folded.native)), (None, 0)]:
+        native.append(folded.native[start:end])
+        latin.append(folded.latin[start:end])
+        places.extend(folded.places[start:end])
+        start = after
+    return _Folded("".join(native), "".join(latin), places)
 
 
-def _alphabets(folded: _Folded) -> Iterator[list[str]]:
+def _alphabets(folded: _Folded) -> Iterator[str]:
     """The folded text in each alphabet that reads differently: own script, Latin look-alikes, leet."""
     yield folded.native
     if folded.latin != folded.native:
         yield folded.latin
-    if not any(letter in _DIGITS or letter in _INNER or letter == "1" for letter in folded.latin):
-        return
-    for table in _LEET.values():
-        yield _unleet(folded.latin, table)
+    if _MAY_BE_LEET.search(folded.latin):
+        for table, inner in zip(_LEET, _INNER, strict=True):
+            yield _unleet(folded.latin, table, inner)
 
 
-def _unleet(latin: Sequence[str], table: Mapping[str, str]) -> list[str]:
+def _unleet(latin: str, table: dict[int, str], inner: Mapping[str, str]) -> str:
     """Read digits and signs as letters, where the run of characters they stand in has a letter too."""
-    one = table["1"]
-    letters = [table.get(letter, letter) for letter in latin]
-    for index in range(1, len(latin) - 1):
-        if latin[index] in _INNER and latin[index - 1].isalnum() and latin[index + 1].isalnum():
-            letters[index] = one
-    for word in _Pieces(letters).glued:
+
+    def read(chunk: re.Match[str]) -> str:
+        text = chunk[0]
         # A number stays a number; one digit by itself may belong to a row of single letters.
-        if len(word) > 1 and not any(latin[index].isalpha() for index in word):
-            for index in word:
-                letters[index] = latin[index]
-    return letters
+        if not _LETTER.search(text) and len(_LETTERS.findall(text.translate(table))) > 1:
+            return text
+        return _INNER_SIGN.sub(lambda sign: inner[sign[0]], text.translate(table))
 
-
-def _reading(words: Iterable[_Word], letters: Sequence[str], folded: _Folded) -> Reading:
-    text = [" "]
-    places = [0]
-    for word in words:
-        text.extend(letters[index] for index in word)
-        places.extend(folded.places[index] for index in word)
-        text.append(" ")
-        places.append(places[-1])
-    return Reading("".join(text), places)
+    return _CHUNK.sub(read, latin)
 
 
 def _add(readings: dict[str, Reading], reading: Reading) -> None:
     """Keep a reading unless an earlier one reads the same."""
-    if not reading.text.isspace():
+    if reading.begins:
         readings.setdefault(reading.text, reading)
-
-
-def _collapse(reading: Reading) -> Reading:
-    """Write every run of one letter once, and mark the words that had a run of three or more."""
-    text = [" "]
-    places = [0]
-    stretched = bytearray(1)
-    start = 1
-    for word in reading.text.split():
-        mark = 1 if _STRETCHED.search(word) else 0
-        for index, letter in enumerate(word, start):
-            if letter != text[-1]:
-                text.append(letter)
-                places.append(reading.places[index])
-                stretched.append(mark)
-        start += len(word) + 1
-        text.append(" ")
-        places.append(places[-1])
-        stretched.append(0)
-    return Reading("".join(text), places, bytes(stretched))
-
-
-def collapse(term: str) -> str:
-    """A term as it stands in collapsed readings."""
-    return re.sub(r"(.)\1+", r"\1", term)

@@ -16,7 +16,8 @@ from safety.toml_file import read_toml
 from safety.verdict import Category
 
 WORD_LISTS = Path(__file__).parents[1] / "data" / "words"
-Term = Annotated[str, StringConstraints(strip_whitespace=True, min_length=2, max_length=100)]
+# One letter is no term; one emoji is.
+Term = Annotated[str, StringConstraints(strip_whitespace=True, max_length=100, pattern=r"^(?:..|[^\x00-\x7f])")]
 
 
 class _Part(BaseModel):

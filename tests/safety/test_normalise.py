@@ -2,17 +2,19 @@
 from __future__ import annotations
 
 import sys
-import unicodedata
-from collections.abc import Callable
+import time
+from collections.abc import Callable, Iterator
 from types import FrameType
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from safety.normalise import MAX_DECOMPOSED, MAX_FOLDED, Normaliser, collapse
+from safety.normalise import MAX_TEXT, MAX_UNFOLDED, Normaliser
+from safety.prompt.contexts import load_context_rules
 from safety.prompt.lists import load_word_lists
 from safety.prompt.wordlist import WordListCheck
+from safety.readings import collapse
 from safety.subjects import PromptSubject
 
 NORMALISER = Normaliser()
@@ -32,6 +34,12 @@ WORST: dict[str, Callable[[int], str]] = {
     "matches everywhere": lambda size: ("zzreviewterm " * size)[:size],
     "benign phrases everywhere": lambda size: ("nude lipstick " * size)[:size],
     "nothing to see": lambda size: "\u200b" * size,
+    "base64 everywhere": lambda size: ("Z29yZQ== " * size)[:size],
+    "no base64": lambda size: "a" * (size - 1) + "=",
+    "pictures": lambda size: "".join(chr(0x1F300 + index % 0x300) for index in range(size)),
+    "every script": lambda size: "".join(chr(0x100 + index * 7) for index in range(size)),
+    "pieces in every reading": lambda size: ("g1 о r-3 " * size)[:size],
+    "near matches": lambda size: ("zz b lo c k " * size)[:size],
 }
 
 
@@ -43,7 +51,8 @@ def test_plain_text_has_one_reading() -> None:
     normalised = NORMALISER.normalise("A red circle, on a BLUE background")
 
     assert [reading.text for reading in normalised.words] == [" a red circle on a blue background "]
-    assert (normalised.collapsed, normalised.spelled) == ((), ())
+    assert normalised.collapsed == ()
+    assert [reading.text for reading in normalised.joined] == ["aredcircleonabluebackground"]
 
 
 @pytest.mark.parametrize(
@@ -83,46 +92,91 @@ def test_stretched_words_are_collapsed_and_marked() -> None:
     (reading,) = NORMALISER.normalise("a boook on sooofas").collapsed
 
     assert reading.text == " a bok on sofas "
-    assert [reading.text[i] for i in range(len(reading.text)) if reading.stretched[i]] == list("boksofas")
+    assert reading.stretched == {1, 3}
     assert collapse("book") == "bok"
 
 
-def test_single_letters_in_a_row_are_spelled_out() -> None:
-    normalised = NORMALISER.normalise("write h e l l o to J R now")
+def test_letter_in_an_official_name_is_read() -> None:
+    assert "quick" in words("ʠцɪɕḱ".replace("ц", "ʉ"))
+    assert "pet" in words("🅿🅴🆃")
 
-    assert [reading.text for reading in normalised.spelled] == [" hello "]
+
+def test_hangul_is_read_in_whole_syllables() -> None:
+    assert words("고양이 사진") == ["고양이 사진"]
 
 
-def test_no_character_folds_to_more_than_the_limit() -> None:
-    every = (chr(code) for code in range(sys.maxunicode + 1) if not 0xD800 <= code <= 0xDFFF)
-    folded = {char: len("".join(unicodedata.normalize("NFKD", char)[:MAX_DECOMPOSED]).casefold()) for char in every}
-    cut = [char for char in folded if len(unicodedata.normalize("NFKD", char)) > MAX_DECOMPOSED]
+def test_emoji_are_read_by_name_and_in_place() -> None:
+    *_, reading = NORMALISER.normalise("two 🐈 on a sofa, 🐈 and 🌵").words
 
-    assert max(folded.values()) <= MAX_DECOMPOSED
-    assert cut == ["\ufdfa"]
-    assert MAX_FOLDED >= MAX_DECOMPOSED * LONGEST_PROMPT
+    assert reading.text == " cat | cactus | "
+    assert reading.span(1, 4) == (4, 5)
+
+
+@pytest.mark.parametrize(
+    ("text", "reading"),
+    [
+        ("see cmVkIGNhdA== there", "red cat |"),
+        ("cmVkIGNhdA", "red cat |"),  # without padding
+        ("of/cmVkIGNhdA==", "red cat |"),  # a slash that parts
+    ],
+)
+def test_base64_is_decoded(text: str, reading: str) -> None:
+    assert reading in words(text)
+
+
+def test_words_that_only_look_like_base64_have_no_further_reading() -> None:
+    assert words("masterpiece best quality") == ["masterpiece best quality"]
+
+
+def test_pieces_are_joined_and_know_their_bounds() -> None:
+    (reading,) = NORMALISER.normalise("write he llo to J R").joined
+
+    assert reading.text == "writehellotojr"
+    assert reading.pieces_at(5, 10) == ["he", "llo"]
+    assert reading.pieces_at(6, 10) is None
+    assert reading.span(5, 10) == (6, 12)
+
+
+def test_seam_joins_the_end_of_one_text_to_the_start_of_the_next() -> None:
+    first, second = NORMALISER.normalise("a cat, hel"), NORMALISER.normalise("lo, 2 dogs")
+
+    seams = {reading.text: offset for reading, offset in NORMALISER.seam(first, second)}
+    assert seams["acathello2dogs"] == len("acathel")
+
+
+def test_no_character_unfolds_to_more_than_the_limit() -> None:
+    every = [chr(code) for code in range(sys.maxunicode + 1) if not 0xD800 <= code <= 0xDFFF]
+    longest = max(len(NORMALISER._fold(every_char).native) for every_char in _chunks(every, 1_000)) / 1_000
+
+    assert longest <= MAX_UNFOLDED
+    assert len(NORMALISER._fold("\ufdfa").native) == MAX_UNFOLDED
+
+
+def _chunks(characters: list[str], size: int) -> Iterator[str]:
+    for start in range(0, len(characters), size):
+        yield "".join(characters[start : start + size])
 
 
 def test_text_beyond_the_limit_is_refused_not_cut() -> None:
-    with pytest.raises(ValueError, match="16000 characters"):
-        NORMALISER.normalise("a" * (MAX_FOLDED + 1))
+    with pytest.raises(ValueError, match="8000 characters"):
+        NORMALISER.normalise("a" * (MAX_TEXT + 1))
 
 
 @given(st.text(max_size=80))
 @settings(deadline=None)
-def test_every_letter_of_a_reading_comes_from_its_place(text: str) -> None:
+def test_every_word_of_a_reading_stands_at_its_place(text: str) -> None:
     normalised = NORMALISER.normalise(text)
 
-    for reading in (*normalised.words, *normalised.collapsed, *normalised.spelled):
-        assert len(reading.places) == len(reading.text)
-        for start, letter in enumerate(reading.text):
-            if letter != " ":
-                place, end = reading.span(start, start + 1)
-                assert end == place + 1
-                assert place < len(text)
-                assert not text[place].isspace()
-        places = [place for place, letter in zip(reading.places, reading.text, strict=True) if letter != " "]
-        assert places == sorted(places)
+    for reading in (*normalised.words, *normalised.collapsed, *normalised.joined):
+        assert len(reading.starts) == len(reading.begins) == len(reading.ends)
+        bounds = [*reading.starts, len(reading.text)]
+        for start, after, begin, end in zip(bounds, bounds[1:], reading.begins, reading.ends, strict=False):
+            word = reading.text[start:after].strip()
+            assert word
+            assert reading.span(start, start + len(word)) == (begin, end)
+            assert 0 <= begin < end <= len(text)
+            assert not text[begin].isspace()
+            assert not text[end - 1].isspace()
 
 
 @given(st.text(max_size=60))
@@ -133,7 +187,7 @@ def test_a_term_is_found_whatever_stands_beside_it(text: str) -> None:
     assert 1.0 in {finding.score for finding in findings}
 
 
-CHECK = WordListCheck(load_word_lists())
+CHECK = WordListCheck(load_word_lists(), load_context_rules())
 
 
 def _lines_executed(text: str) -> int:
@@ -158,15 +212,27 @@ def _lines_executed(text: str) -> int:
 def test_work_grows_no_faster_than_the_text(worst: str) -> None:
     half, full = (_lines_executed(WORST[worst](size)) for size in (LONGEST_PROMPT // 2, LONGEST_PROMPT))
 
-    assert full <= 2.2 * half
-    assert full <= 500 * LONGEST_PROMPT
+    # The emptiest texts cost so little that what every text costs weighs in.
+    assert full <= 2.2 * half + 200
+    assert full <= 100 * LONGEST_PROMPT
+
+
+@pytest.mark.parametrize("worst", WORST)
+def test_no_text_takes_long(worst: str) -> None:
+    text = WORST[worst](LONGEST_PROMPT)
+    CHECK.run(PromptSubject(text, text))
+
+    start = time.process_time()
+    CHECK.run(PromptSubject(text, text))
+    # Ten times what is promised, so that a busy machine does not fail this and quadratic work still does.
+    assert time.process_time() - start < 0.5
 
 
 @pytest.mark.parametrize("worst", WORST)
 def test_readings_hold_a_bounded_number_of_characters(worst: str) -> None:
     text = WORST[worst](LONGEST_PROMPT)
     normalised = NORMALISER.normalise(text)
-    readings = (*normalised.words, *normalised.collapsed, *normalised.spelled)
+    readings = (*normalised.words, *normalised.collapsed, *normalised.joined)
 
-    assert len(readings) <= 20  # 4 alphabets: apart, glued, both collapsed, spelled
-    assert sum(len(reading.text) for reading in readings) <= 20 * (2 * MAX_FOLDED + 1)
+    assert len(readings) <= 22  # 4 alphabets: apart, glued, both collapsed, joined; emoji and base64
+    assert sum(len(reading.text) for reading in readings) <= 22 * (2 * MAX_UNFOLDED * LONGEST_PROMPT + 1)

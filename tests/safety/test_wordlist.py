@@ -160,6 +160,16 @@ DISGUISES: dict[str, Callable[[str], str]] = {
     "spaced": " ".join,
     "spaced wide": "  ".join,
     "spaced dashes": " - ".join,
+    "split in two": lambda text: text[:3] + " " + text[3:],
+    "split in pieces": lambda text: " ".join([text[:1], text[1:3], text[3:]]),
+    "split leet": lambda text: text[:3].replace("o", "0") + " " + text[3:].replace("e", "3"),
+    "backwards": lambda text: text[::-1],
+    "base64": lambda text: base64.b64encode(text.encode()).decode(),
+    "base64 without padding": lambda text: base64.b64encode(text.encode()).decode().rstrip("="),
+    "letters with hooks": _table("bcdgkmnpstz", "ɓƈɗɠƙɱɲƥʂƭȥ"),
+    "regional indicators": lambda text: "".join(
+        chr(0x1F1E6 + ord(char) - 97) + " " if char.isalpha() else char for char in text
+    ),
     "spaced leet": lambda text: " ".join(text).replace("e", "3").replace("o", "0"),
     "stretched": lambda text: text[:2] + text[2] * 5 + text[3:],
     "stretched hyphens": lambda text: "-".join(text[:2] + text[2] * 5 + text[3:]),
@@ -204,11 +214,42 @@ def test_finding_points_into_the_original_text(pipeline: SafetyPipeline) -> None
     assert (finding.layer, finding.field, finding.score) == ("prompt_wordlist", PromptField.PROMPT, 1.0)
 
 
-def test_base64_is_not_read(pipeline: SafetyPipeline) -> None:
-    # States the limit: reversed and encoded forms are outside this layer's readings.
-    text = base64.b64encode(b"zzblockedterm").decode()
+def test_base64_finding_spans_the_encoded_run(pipeline: SafetyPipeline) -> None:
+    encoded = base64.b64encode(b"zzblockedterm").decode()
+    text = f"portrait, {encoded}, sunset"
 
-    assert pipeline.check_prompt(PromptSubject(text)).decision is ALLOW
+    (finding,) = pipeline.check_prompt(PromptSubject(text)).findings
+
+    assert text[finding.start : finding.end] == encoded
+
+
+def test_swapped_letters_and_missing_vowels_wait_for_a_person(pipeline: SafetyPipeline) -> None:
+    for text in ("zzlbockedterm", "zzblockedtemr", "zzblckdtrm", "zzblockdterm", "dcpttd knight", "decapitaetd knight"):
+        assert pipeline.check_prompt(PromptSubject(text)).decision is REVIEW
+
+
+def test_ordinary_words_are_no_misspelling(pipeline: SafetyPipeline) -> None:
+    for text in ("an ogre under a bridge", "a ship that will be heading north", "the pen is on the table"):
+        assert pipeline.check_prompt(PromptSubject(text)).decision is ALLOW
+
+
+@pytest.mark.parametrize("texts", [("a cat, zzbl", "ockedterm, blur"), ("a cat, z z b l o", "c k e d t e r m")])
+def test_word_that_begins_in_the_prompt_and_ends_in_the_negative_is_found(
+    pipeline: SafetyPipeline, texts: tuple[str, str]
+) -> None:
+    verdict = pipeline.check_prompt(PromptSubject(*texts))
+
+    assert (verdict.decision, verdict.findings[0].field) == (BLOCK, PromptField.PROMPT)
+    assert verdict.findings[0].end == len(texts[0])
+
+
+def test_word_split_between_prompt_and_trigger_words_is_found(pipeline: SafetyPipeline) -> None:
+    assert pipeline.check_prompt(PromptSubject("a cat, zzblock", triggers=("edterm",))).decision is BLOCK
+
+
+def test_phrase_of_two_texts_is_no_phrase(pipeline: SafetyPipeline) -> None:
+    # "white" ends the prompt and "power lines" begin what shall not be seen: nobody wrote a slogan.
+    assert pipeline.check_prompt(PromptSubject("a house, all white", "power lines, blur")).decision is ALLOW
 
 
 def test_excluding_a_word_in_the_negative_prompt_is_allowed_and_recorded(pipeline: SafetyPipeline) -> None:
