@@ -42,10 +42,12 @@ from bench.parity import (
     run_crowd,
     small_matrix,
 )
+from bench.safe_parity import SafeReference
 from bench.sdxl_parity import SdxlReference
 from bench.text_parity import TextReference
 from darkroom.schedulers import SCHEDULERS
-from engine import AdapterFile, AdapterUse, EmbeddingFile, Engine, ImageRequest, PipelineSpec
+from engine import AdapterFile, AdapterUse, EmbeddingFile, Engine, ImageRequest, PipelineSpec, SafeGuidance
+from engine.safe_guidance import LEVELS
 from tests.engine.lora.files import in_kohya_names, in_peft_names, random_lora, save_lora
 from tests.engine.lora.reference import LoraReference
 from tests.engine.tiny import TEXT_WIDTH, save_tiny_pipeline
@@ -58,6 +60,7 @@ ATTENTION = ("to_q", "to_k", "to_v", "to_out.0")
 STEP_BY_STEP = (8, 25)  # steps
 SOME_SAMPLERS = ("dpmpp_2m", "euler", "heun", "pndm", "dpmpp_2m_sde_karras")
 WORD = "fern"
+CONCEPT = "a yellow star"  # to be kept away from
 TITLES = {name: SCHEDULERS[name].title for name in REFERENCE}
 
 PAGE = """\
@@ -84,6 +87,9 @@ guidance 1 and 2, and one step at a time beyond.
 Random mixes on darkroom-tiny (scheduler, guidance 1 to 12, rescale, stop and 2 to 30 steps drawn at random), {mixes}
 images in a crowd: worst {mixes_worst:.1e}; {above} above {bound:g}, where the bound becomes ten times the difference
 that a batch of {crowd} makes to the reference itself; {mixes_beyond} above that.
+
+Safe guidance is held against diffusers' StableDiffusionPipelineSafe. Its formula has a step in it (a point is turned
+away or left alone), so that rounding near the step shows more than elsewhere.
 
 `guidance_stop` is exact too, against diffusers' own cut-off callback; it is called approximate because its image is
 another one than that of guidance to the end.
@@ -162,6 +168,23 @@ def sampler_features(reference: Latents, size: int) -> list[Feature]:
         title = name if info is None else TITLES[info.base] + (", every spacing" if info.spaced else "")
         joined.setdefault(title, []).extend(wanted)
     return [Feature(name, reference, wanted) for name, wanted in joined.items()]
+
+
+def safe_features(reference: Latents, size: int) -> list[Feature]:
+    ask = partial(plain_request, size, prompt="a yellow star above a green square")
+    strongest = SafeGuidance.of("max", CONCEPT)
+    return [
+        Feature(
+            "safe guidance, every level",
+            reference,
+            [ask(safe_guidance=SafeGuidance.of(level, CONCEPT, num_inference_steps=10)) for level in LEVELS],
+        ),
+        Feature(
+            "safe guidance, samplers",
+            reference,
+            [ask(scheduler=name, safe_guidance=strongest) for name in ("ddim", "euler", "euler_a", "heun", "unipc")],
+        ),
+    ]
 
 
 def image_features(reference: Latents, size: int, *, from_image: bool = True) -> list[Feature]:
@@ -289,6 +312,7 @@ def models(folder: Path) -> list[Model]:
             [PipelineSpec("darkroom-tiny", str(SHIPPED), embeddings=(word,))],
             [
                 *sampler_features(shipped, size),
+                *safe_features(SafeReference(SHIPPED), size),
                 *text_features(TextReference(SHIPPED), told, size),
                 *image_features(ImageReference(SHIPPED), size),
                 *lora_features(LoraReference(SHIPPED, loras), size),

@@ -7,6 +7,7 @@ from engine.handle import EngineHandle, EngineStats
 from engine.lora.file import AdapterFile
 from engine.observer import EngineObserver
 from engine.pipelines import PipelineSpec
+from engine.safe_guidance import SafeGuidance
 from engine.samples import AdapterUse, GeneratedImage, ImageRequest
 from engine.textual_inversion import EmbeddingFile
 
@@ -21,4 +22,5 @@ __all__ = [
     "GeneratedImage",
     "ImageRequest",
     "PipelineSpec",
+    "SafeGuidance",
 ]

@@ -38,6 +38,7 @@ class Unfinished:
     latents: torch.Tensor  # (1, channels, height/8, width/8)
     generator: torch.Generator
     steps_done: int
+    term: GuidanceTerm | None = None  # with what it remembers
 
 
 @dataclass(eq=False)
@@ -95,7 +96,7 @@ class Denoising:
         if self.image is not None:
             self.latents = self.image.after_step(self.latents, None if self.done else self.timestep)
         if self.rows > UNGUIDED_ROWS and self.steps_done >= self.guidance.guided_steps(self.steps_in_all):
-            self._go_on_unguided()
+            self._stop_guidance()
 
     def foreseen(self) -> torch.Tensor:
         """The latents without noise that the last prediction points at: what the image is about to become."""
@@ -110,9 +111,13 @@ class Denoising:
         return (self._scaled - noise_share * prediction) / image_share
 
     def unfinished(self) -> Unfinished:
-        return Unfinished(self.latents, self.generator, self.steps_done)
+        return Unfinished(self.latents, self.generator, self.steps_done, self.term)
 
-    def _go_on_unguided(self) -> None:
+    def _stop_guidance(self) -> None:
+        """Go on as the prompt alone says; a term keeps its say, and the rows that it needs."""
+        if self.term is not None:
+            self.guidance = Guidance()
+            return
         self.rows = UNGUIDED_ROWS
         positive = slice(POSITIVE_ROW, POSITIVE_ROW + 1)
         self.conditioning = {name: tensor[positive] for name, tensor in self.conditioning.items()}

@@ -161,6 +161,8 @@ class Engine:
         """
         check_steps(request.scheduler, request.num_inference_steps)
         request.guidance.check()
+        if request.safe_guidance is not None:
+            request.safe_guidance.check()
         self._adapters.check(model, request.adapters)
         sample = Sample(model, request, on_step, on_preview)
         with self._door:
@@ -183,8 +185,8 @@ class Engine:
 
     def capacity(self) -> int:
         """Rows that one forward has left, those who wait counted as guided."""
-        waiting = len(self._inbox) + len(self._waiting)
-        return max(self._caps.max_rows - self._groups.rows - 2 * waiting, 0)
+        waiting = sum(sample.request.most_rows for sample in (*self._inbox, *self._waiting))
+        return max(self._caps.max_rows - self._groups.rows - waiting, 0)
 
     def stats(self) -> EngineStats:
         return EngineStats(

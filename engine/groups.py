@@ -15,7 +15,7 @@ from engine.samples import GroupKey, Sample
 
 
 class Groups:
-    """The running samples. One forward takes at most as many rows as its group's cap says."""
+    """The running samples. One forward takes at most as many rows as its group's cap says, or a single sample's."""
 
     def __init__(self, caps: RowCaps) -> None:
         self._caps = caps
@@ -27,8 +27,9 @@ class Groups:
         return (sample for members in self._members.values() for sample in members)
 
     def has_room(self, key: GroupKey, rows: int) -> bool:
+        """Whether a sample of so many rows may join; one that is more than the whole cap runs by itself."""
         taken = sum(sample.tensors.rows for sample in self._members.get(key, ()))
-        return taken + rows <= self._caps.of(key)
+        return not taken or taken + rows <= self._caps.of(key)
 
     def add(self, sample: Sample) -> None:
         self._members.setdefault(sample.key, deque()).append(sample)
@@ -56,7 +57,7 @@ class Groups:
         room = self._caps.of(key)
         for sample in members:
             room -= sample.tensors.rows
-            if room < 0:
+            if room < 0 and chosen:
                 break
             chosen.append(sample)
         members.rotate(-len(chosen))

@@ -17,6 +17,7 @@ from darkroom.errors import FieldProblem, InvalidParams
 
 UNGUIDED_ROWS = 1
 GUIDED_ROWS = 2
+SAFE_ROWS = 3  # of a sample with a term
 POSITIVE_ROW = 1  # of a guided sample; its negative row is 0, a term's own row comes last
 
 

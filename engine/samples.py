@@ -18,7 +18,8 @@ import torch
 
 from engine.decode import Decoding
 from engine.denoising import Denoising, Unfinished
-from engine.guidance import Guidance
+from engine.guidance import GUIDED_ROWS, SAFE_ROWS, Guidance
+from engine.safe_guidance import SafeGuidance
 
 OnStep = Callable[[int, int], None]  # (steps done, steps in all), on the device thread
 OnPreview = Callable[[int, np.ndarray], None]  # (steps done, (h, w, 3) uint8, small), on the device thread
@@ -59,10 +60,16 @@ class ImageRequest:
     preview_every: int = 0  # steps; 0 is never
     refiner: str | None = None  # name of the model that finishes the image
     refiner_start: float = 0.8  # share of the noise schedule at which it takes over
+    safe_guidance: SafeGuidance | None = None  # three rows instead of two, or one
 
     @property
     def guidance(self) -> Guidance:
         return Guidance(self.guidance_scale, self.guidance_rescale, self.guidance_stop)
+
+    @property
+    def most_rows(self) -> int:
+        """What it may take of one forward; only its model's family knows whether it does."""
+        return GUIDED_ROWS if self.safe_guidance is None else SAFE_ROWS
 
 
 @dataclass(frozen=True)

@@ -19,11 +19,12 @@ from darkroom.errors import FieldProblem, InvalidParams
 from engine.batch import Rows
 from engine.decode import Decoding, decode
 from engine.denoising import Denoising, Unfinished
-from engine.guidance import GUIDED_ROWS, UNGUIDED_ROWS
+from engine.guidance import Guidance, GuidanceTerm
 from engine.image_inputs import Beginning, ImageInputs
 from engine.pipelines import PipelineSpec, read_pipeline
 from engine.previews import LatentPreview
 from engine.prompt_encoder import PromptEncoder, TextPart
+from engine.safe_guidance import SafetyTerm
 from engine.samples import ImageRequest
 from engine.schedulers import make_scheduler, step_kwargs
 from engine.text import Embedding, same_length, stack
@@ -57,7 +58,7 @@ class StableDiffusion:
         return (request.height, request.width, chunks)
 
     def rows(self, request: ImageRequest) -> int:
-        return GUIDED_ROWS if self._guided(request) else UNGUIDED_ROWS
+        return len(self._texts(request))
 
     def encode(self, prompt: str) -> Embedding:
         return {"encoder_hidden_states": self._prompts.encode(prompt).hidden}
@@ -82,12 +83,13 @@ class StableDiffusion:
             scheduler=scheduler,
             timesteps=beginning.timesteps,
             step_kwargs=step_kwargs(request.scheduler, scheduler, generator),
-            guidance=request.guidance,
+            guidance=self._guidance(request),
             num_inference_steps=beginning.num_inference_steps,
             generator=generator,
             steps_before=unfinished.steps_done if unfinished else 0,
             steps_after=beginning.steps_after,
             image=beginning.image,
+            term=unfinished.term if unfinished else _term(request),
         )
 
     def _conditioning(self, request: ImageRequest, encode: Callable[[str], Embedding]) -> dict[str, torch.Tensor]:
@@ -95,7 +97,9 @@ class StableDiffusion:
         return stack(same_length([encode(prompt) for prompt in self._texts(request)], empty=lambda: encode("")))
 
     def _texts(self, request: ImageRequest) -> list[str]:
-        """What is encoded for a request, the negative prompt first."""
+        """What is encoded for a request, row by row."""
+        if request.safe_guidance is not None:
+            return [request.negative_prompt, request.prompt, request.safe_guidance.concept]
         return [request.negative_prompt, request.prompt] if self._guided(request) else [request.prompt]
 
     def _text_parts(self) -> list[TextPart]:
@@ -116,6 +120,10 @@ class StableDiffusion:
     def _guided(self, request: ImageRequest) -> bool:
         # A distilled UNet takes the guidance scale as an input, and needs no second row.
         return request.guidance.on and self.pipeline.unet.config.time_cond_proj_dim is None
+
+    def _guidance(self, request: ImageRequest) -> Guidance:
+        """A safe-guided sample has all its rows at any scale: without guidance of its own it goes where they say."""
+        return request.guidance if self._guided(request) or request.safe_guidance is None else Guidance()
 
     def _check_size(self, request: ImageRequest) -> None:
         factor = self.pipeline.vae_scale_factor
@@ -155,7 +163,12 @@ class StableDiffusion:
             return {}
         scale = torch.tensor([request.guidance_scale - 1])
         embedding = self.pipeline.get_guidance_scale_embedding(scale, embedding_dim=width)
-        return {"timestep_cond": embedding.to(device=self.device, dtype=dtype)}  # (1, width)
+        rows = embedding.expand(self.rows(request), -1)
+        return {"timestep_cond": rows.to(device=self.device, dtype=dtype)}  # (rows, width)
+
+
+def _term(request: ImageRequest) -> GuidanceTerm | None:
+    return None if request.safe_guidance is None else SafetyTerm(request.safe_guidance)
 
 
 def text_encoders(pipeline: Any) -> dict[str, Any]:

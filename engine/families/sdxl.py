@@ -19,6 +19,7 @@ from engine.batch import Rows
 from engine.decode import Decoding, decode
 from engine.denoising import Unfinished
 from engine.families.sd import StableDiffusion, text_encoders
+from engine.guidance import UNGUIDED_ROWS
 from engine.image_inputs import Beginning
 from engine.pipelines import PipelineSpec, read_pipeline
 from engine.prompt_encoder import TextPart
@@ -71,14 +72,17 @@ class StableDiffusionXL(StableDiffusion):
 
     def _conditioning(self, request: ImageRequest, encode: Callable[[str], Embedding]) -> dict[str, torch.Tensor]:
         embeddings = same_length([encode(text) for text in self._texts(request)], empty=lambda: encode(""))
-        rows = [{**embeddings[-1], "time_ids": self._time_ids(request, AESTHETIC_SCORE, like=embeddings[-1])}]
-        if self._guided(request):
-            negative = embeddings[0]
+        scores = [AESTHETIC_SCORE] * len(embeddings)
+        if len(embeddings) > UNGUIDED_ROWS:
+            scores[0] = NEGATIVE_AESTHETIC_SCORE
             if not request.negative_prompt and self.pipeline.config.force_zeros_for_empty_prompt:
-                negative = {name: torch.zeros_like(each) for name, each in negative.items()}
-            ids = self._time_ids(request, NEGATIVE_AESTHETIC_SCORE, like=negative)
-            rows.insert(0, {**negative, "time_ids": ids})
-        return stack(rows)
+                embeddings[0] = {name: torch.zeros_like(each) for name, each in embeddings[0].items()}
+        return stack(
+            [
+                {**row, "time_ids": self._time_ids(request, score, like=row)}
+                for row, score in zip(embeddings, scores, strict=True)
+            ]
+        )
 
     def _begin(
         self,

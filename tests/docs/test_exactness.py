@@ -52,6 +52,7 @@ def test_every_figure_is_within_the_bound_where_the_references_own_rounding_is(p
         "textual inversion",
         "guidance_rescale",
         "guidance_stop",
+        "safe guidance",
     ],
 )
 def test_the_page_shows(feature: str, page: str) -> None:

@@ -18,7 +18,7 @@ from bench.image_parity import half_mask
 from bench.parity import BOUND, CONSISTENCY, difference
 from darkroom.errors import GenerationCancelled, GenerationFailed
 from darkroom.schedulers import SCHEDULERS
-from engine import AdapterUse, Engine, EngineHandle, ImageRequest, PipelineSpec
+from engine import AdapterUse, Engine, EngineHandle, ImageRequest, PipelineSpec, SafeGuidance
 from tests.engine.factories import make_request
 from tests.engine.lora.files import in_peft_names, random_lora, save_lora
 from tests.engine.lora.reference import LoraReference
@@ -27,6 +27,7 @@ PICTURE = np.random.default_rng(3).integers(0, 256, (64, 64, 3), dtype=np.uint8)
 PROMPTS = ("a red circle", "a (blue:1.4) square", "a [pale] star \\(old\\)", "one word after another " * 20)
 LAYERS = ("to_q", "to_k", "to_v", "to_out.0", "conv1")
 ADAPTERS = ("one", "two")
+SAFE = SafeGuidance.of("max", "a yellow star")
 
 STAYS, GIVES_UP, FAILS = "stays", "gives up", "fails"
 
@@ -59,6 +60,7 @@ def requests(draw: st.DrawFn) -> ImageRequest:
         guidance_scale=draw(st.sampled_from((1.0, 2.0) if consistent else (1.0, 2.0, 7.5))),
         guidance_rescale=draw(st.sampled_from((0.0, 0.7))),
         guidance_stop=draw(st.sampled_from((1.0, 0.5))),
+        safe_guidance=draw(st.sampled_from((None, None, SAFE))),
         seed=draw(st.integers(0, 2**32)),
         width=width,
         height=height,
