@@ -120,6 +120,7 @@ def _dump(client: redis.Redis, key: str) -> bytes:
         "list": lambda: client.lrange(key, 0, -1),
         "set": lambda: client.smembers(key),
         "zset": lambda: client.zrange(key, 0, -1),
+        "stream": lambda: client.xrange(key),
         "none": lambda: "",  # gone since the scan
     }
     return repr(readers[client.type(key)]()).encode()
