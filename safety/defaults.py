@@ -1,22 +1,29 @@
-"""Builds the prompt stage that the API runs: the shipped word lists under one policy. Torch-free."""
+"""Builds the prompt stage that the API runs: the shipped word lists and context rules. Torch-free."""
 
 from __future__ import annotations
 
-from pathlib import Path
-
-from safety.pipeline import SafetyPipeline
-from safety.policy import load_policy
+from safety.pipeline import Check, SafetyPipeline
+from safety.policy import Policy, load_policy
 from safety.prompt.contexts import load_context_rules
 from safety.prompt.lists import load_word_lists
+from safety.prompt.replacements import TableRewriter, load_replacements
 from safety.prompt.wordlist import WordListCheck
+from safety.subjects import PromptSubject
 
 
-def build_prompt_pipeline(policy_name: str | Path = "default") -> SafetyPipeline:
-    """Read policy and lists once and build the checks that need no model.
+def quick_prompt_checks() -> tuple[Check[PromptSubject], ...]:
+    """The checks on prompts that need no model, built anew.
+
+    Raises:
+        ConfigurationError: a list file is not valid.
+    """
+    return (WordListCheck(load_word_lists(), load_context_rules()),)
+
+
+def build_prompt_pipeline(policy: Policy | None = None) -> SafetyPipeline:
+    """The prompt stage before a job is stored; `policy` counts where a call names none.
 
     Raises:
         ConfigurationError: a policy or list file is not valid.
     """
-    return SafetyPipeline(
-        policy=load_policy(policy_name), prompt_checks=(WordListCheck(load_word_lists(), load_context_rules()),)
-    )
+    return SafetyPipeline(policy=policy or load_policy(), prompt_checks=quick_prompt_checks())
