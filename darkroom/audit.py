@@ -18,7 +18,7 @@ import redis.asyncio
 from redis.exceptions import NoScriptError
 
 from darkroom.errors import AuditBroken
-from darkroom.lua_scripts import load_script
+from darkroom.lua_scripts import load_script, run_script
 from darkroom.redis_client import redis_errors
 
 AUDIT = "darkroom:audit"  # the stream of entries that are not sealed yet
@@ -70,12 +70,7 @@ class AuditLog:
 
     def append(self, actor: str, action: str, subject: str, details: Mapping[str, object] = _NOTHING) -> int:
         """Add an entry; gives its number."""
-        script, args = load_script("audit"), _arguments(actor, action, subject, details)
-        with redis_errors():
-            try:
-                return int(self._redis.evalsha(script.sha, 0, *args))
-            except NoScriptError:  # a fresh or restarted server
-                return int(self._redis.eval(script.text, 0, *args))
+        return int(run_script(self._redis, "audit", *_arguments(actor, action, subject, details)))
 
     def unsealed(self, *, after: int = 0, limit: int) -> list[Entry]:
         """Entries that are still in Redis, from the one behind `after` on."""
@@ -91,9 +86,7 @@ class AuditLog:
 
     def sealed(self, seq: int) -> None:
         """Drop the entries up to this one: they lie in the object store now."""
-        script = load_script("audit_sealed")
-        with redis_errors():
-            self._redis.eval(script.text, 0, str(seq))
+        run_script(self._redis, "audit_sealed", seq)
 
 
 class AsyncAuditLog:

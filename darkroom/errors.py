@@ -231,6 +231,41 @@ class JobNotEnded(InvalidRequest):
     status = 409
 
 
+class JobHeld(InvalidRequest):
+    """The job is under a legal hold, so nothing of it may be deleted."""
+
+    code = "legal_hold"
+    status = 409
+
+
+class ReviewTaken(InvalidRequest):
+    """Somebody else has this item in hand."""
+
+    code = "review_taken"
+    status = 409
+
+
+class ReviewLeaseLost(InvalidRequest):
+    """You do not hold this item any more: take it again before you decide."""
+
+    code = "review_lease_lost"
+    status = 409
+
+
+class ReviewDecided(InvalidRequest):
+    """This is decided already, or its time has passed."""
+
+    code = "review_decided"
+    status = 409
+
+
+class SecondPersonNeeded(InvalidRequest):
+    """Somebody else has to decide this: you took part in it before."""
+
+    code = "second_person_needed"
+    status = 409
+
+
 class IdempotencyMismatch(InvalidRequest):
     """This Idempotency-Key was used before with a different body."""
 
@@ -260,6 +295,12 @@ class CheckUnavailable(Transient):
     """A safety check could not give an answer, so nothing was let through."""
 
     code = "check_unavailable"
+
+
+class SigningUnavailable(Transient):
+    """The image could not be signed, so it is not released."""
+
+    code = "signing_unavailable"
 
 
 class ObjectStoreUnavailable(Transient):

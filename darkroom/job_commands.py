@@ -18,6 +18,7 @@ from darkroom.errors import (
     IdempotencyMismatch,
     InvalidRequest,
     JobGone,
+    JobHeld,
     JobNotCancellable,
     JobNotEnded,
     JobNotFound,
@@ -37,8 +38,18 @@ from darkroom.job_answers import (
     TierCounts,
 )
 from darkroom.job_ids import is_job_id
-from darkroom.job_record import decode_flat, decode_job, encode_error, encode_images, encode_job, read_flat
+from darkroom.job_record import (
+    decode_flat,
+    decode_job,
+    encode_error,
+    encode_images,
+    encode_job,
+    encode_original,
+    encode_texts,
+    read_flat,
+)
 from darkroom.jobs import BORN, SCHEMA, TRANSITIONS, ImageRecord, Job, JobError, JobStatus, Tier
+from darkroom.judgements import Judgement, encode_judgements
 from darkroom.lua_scripts import Script, load_script
 from darkroom.owners import OwnerSettings
 from darkroom.sealing import Sealer
@@ -50,7 +61,12 @@ MAX_PAGE = 100
 NEW_RUN_WEIGHT = 0.2  # of a run that just ended, in the averages behind estimates
 HOLD = "hold"  # the claim script's word for "not before you have nothing in hand"
 SWEEP_SECONDS = 60  # in which whoever deletes a job deletes its objects too
-_REFUSALS: Mapping[str, type[InvalidRequest]] = {"missing": JobNotFound, "alive": JobNotEnded, "gone": JobGone}
+_REFUSALS: Mapping[str, type[InvalidRequest]] = {
+    "missing": JobNotFound,
+    "alive": JobNotEnded,
+    "held": JobHeld,
+    "gone": JobGone,
+}
 _WINDOWS: Mapping[str, int | None] = {"overloaded": None, "queued": None, "cost": 60}  # of the caps, by name
 OUTCOMES = TRANSITIONS[JobStatus.RUNNING] - {JobStatus.QUEUED}  # what a commit may ask for
 
@@ -204,8 +220,23 @@ def progress(claim: Claim, *, step: int, steps: int) -> Command[None]:
     return _command("progress", claim.job.id, claim.attempt, step, steps, parse=_nothing)
 
 
+def preview(claim: Claim, message: str) -> Command[bool]:
+    return _command("preview", claim.job.id, claim.attempt, message, parse=bool)
+
+
+def rewrite(job: Job, *, attempt: int, sealer: Sealer | None) -> Command[bool]:
+    params, sealed = encode_texts(job, sealer)
+    original = encode_original(job, sealer)
+    return _command("rewrite", job.id, attempt, params, sealed, original, job.held or "", parse=bool)
+
+
 def commit(
-    claim: Claim, *, status: JobStatus, images: Sequence[ImageRecord], error: JobError | None
+    claim: Claim,
+    *,
+    status: JobStatus,
+    images: Sequence[ImageRecord],
+    error: JobError | None,
+    findings: Sequence[Judgement],
 ) -> Command[Committed]:
     assert status in OUTCOMES, "a commit ends the run"
     return _command(
@@ -216,6 +247,7 @@ def commit(
         encode_images(images),
         encode_error(error),
         NEW_RUN_WEIGHT,
+        encode_judgements([*claim.job.findings, *findings]),
         parse=Committed,
     )
 

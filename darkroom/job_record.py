@@ -14,7 +14,8 @@ from dataclasses import asdict
 from typing import Any
 
 from darkroom.errors import SealBroken
-from darkroom.jobs import SCHEMA, ImageRecord, Job, JobError, JobStatus, Progress, Tier
+from darkroom.jobs import SCHEMA, ImageRecord, Job, JobError, JobStatus, Progress, ReviewStep, Texts, Tier
+from darkroom.judgements import Waived, decode_judgements, encode_judgements
 from darkroom.owners import OwnerSettings
 from darkroom.params import GenerationParams, WebhookChoice
 from darkroom.sealing import Sealer
@@ -31,6 +32,7 @@ def encode_job(
 ) -> dict[str, str]:
     """The fields of a new record; the submit script adds its times and its place. Without a sealer prompts lie open."""
     terms = terms or OwnerSettings()
+    params, sealed = encode_texts(job, sealer)
     return {
         "id": job.id,
         "schema": str(job.schema),
@@ -43,8 +45,8 @@ def encode_job(
         "priority": str(job.priority),
         "weight": str(terms.weight),
         "max_running": "" if terms.max_running is None else str(terms.max_running),
-        "params": job.params.model_dump_json(exclude=SEALED if sealer else None),
-        "sealed": _seal(job, sealer) if sealer else "",
+        "params": params,
+        "sealed": sealed,
         "attempt": str(job.attempt),
         "transient": "0",
         "lost": "0",
@@ -59,7 +61,13 @@ def encode_job(
         "policy": job.policy or "",
         "held": job.held or "",
         "webhook": _encode_webhook(job.webhook, sealer),
+        "original": encode_original(job, sealer),
         "cancel_requested": "1" if job.cancel_requested else "0",
+        "findings": encode_judgements(job.findings),
+        "appeal_of": job.appeal_of or "",
+        "waived": json.dumps(job.waived),
+        "review": json.dumps([asdict(step) for step in job.review]),
+        "withheld": json.dumps(job.withheld),
         "retention": "" if retention_seconds is None else str(retention_seconds),
     }
 
@@ -91,7 +99,13 @@ def decode_job(record: Mapping[str, str], sealer: Sealer | None = None) -> Job:
         held=record["held"] or None,
         cancel_requested=record["cancel_requested"] == "1",
         webhook=_decode_webhook(record, sealer),
+        original=_decode_original(record, sealer),
         priority=int(record.get("priority", 0)),
+        findings=decode_judgements(record.get("findings", "")),
+        review=tuple(ReviewStep(**step) for step in json.loads(record.get("review") or "[]")),
+        appeal_of=record.get("appeal_of") or None,
+        waived=tuple(Waived(*pair) for pair in json.loads(record.get("waived") or "[]")),
+        withheld=tuple(json.loads(record.get("withheld") or "[]")),
         schema=schema,
     )
 
@@ -124,6 +138,29 @@ def _params(raw: dict[str, Any], schema: int) -> GenerationParams:
     if schema > SCHEMA:
         raw = {name: value for name, value in raw.items() if name in GenerationParams.model_fields}
     return GenerationParams.model_validate(raw)
+
+
+def encode_texts(job: Job, sealer: Sealer | None) -> tuple[str, str]:
+    """The record's fields `params` and `sealed`: the recipe, and the texts in it where they are sealed."""
+    return job.params.model_dump_json(exclude=SEALED if sealer else None), _seal(job, sealer) if sealer else ""
+
+
+def encode_original(job: Job, sealer: Sealer | None) -> str:
+    """What the caller wrote where safety changed it, sealed like the prompt."""
+    if job.original is None:
+        return ""
+    text = json.dumps({"job": job.id, **asdict(job.original)})
+    return sealer.seal(text) if sealer else text
+
+
+def _decode_original(record: Mapping[str, str], sealer: Sealer | None) -> Texts | None:
+    stored = record.get("original")
+    if not stored:
+        return None
+    fields: dict[str, str] = json.loads(sealer.open(stored) if sealer and record.get("sealed") else stored)
+    if fields.pop("job") != record["id"]:
+        raise SealBroken
+    return Texts(**fields)
 
 
 def _seal(job: Job, sealer: Sealer) -> str:

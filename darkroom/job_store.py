@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 from collections import Counter
 from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import replace
 from typing import Any, TypeVar
 
 import redis
@@ -17,7 +18,7 @@ import redis.asyncio
 from redis.exceptions import NoScriptError
 
 from darkroom import job_commands as commands
-from darkroom.errors import JobNotFound, Transient
+from darkroom.errors import ClaimLost, JobNotFound, Transient
 from darkroom.job_answers import (
     Claim,
     Committed,
@@ -33,7 +34,9 @@ from darkroom.job_answers import (
 from darkroom.job_archive import JobArchive
 from darkroom.job_commands import Command
 from darkroom.jobs import ImageRecord, Job, JobError, JobStatus, Tier
+from darkroom.judgements import Judgement
 from darkroom.owners import OwnerSettings
+from darkroom.previews import Preview
 from darkroom.queue_control import PAUSED_TIERS
 from darkroom.redis_client import redis_errors
 from darkroom.sealing import Sealer
@@ -129,6 +132,7 @@ class JobStore:
 
         Raises:
             JobNotEnded: it still waits or runs.
+            JobHeld: a legal hold keeps it.
             JobGone: it is removed already.
         """
         self._run(commands.delete(job_id, owner=owner, settings=self._settings))
@@ -198,6 +202,20 @@ class JobStore:
     def progress(self, claim: Claim, *, step: int, steps: int) -> None:
         self._run(commands.progress(claim, step=step, steps=steps))
 
+    def preview(self, claim: Claim, preview: Preview) -> bool:
+        """Hand a picture of an unfinished image on to those who follow the job; False where the claim is lost."""
+        return self._run(commands.preview(claim, preview.as_message()))
+
+    def rewrite(self, claim: Claim, job: Job) -> Claim:
+        """Write the claimed job's texts, and whether its images are held, before anything is made of it.
+
+        Raises:
+            ClaimLost: the job is somebody else's by now.
+        """
+        if not self._run(commands.rewrite(job, attempt=claim.attempt, sealer=self._sealer)):
+            raise ClaimLost
+        return replace(claim, job=job)
+
     def commit(
         self,
         claim: Claim,
@@ -205,9 +223,10 @@ class JobStore:
         status: JobStatus,
         images: Sequence[ImageRecord] = (),
         error: JobError | None = None,
+        findings: Sequence[Judgement] = (),
     ) -> Committed:
-        """End the run with a result, if the claim still holds."""
-        return self._run(commands.commit(claim, status=status, images=images, error=error))
+        """End the run with a result, if the claim still holds. `findings` are added to those the job came with."""
+        return self._run(commands.commit(claim, status=status, images=images, error=error, findings=findings))
 
     def release(
         self,
@@ -244,7 +263,7 @@ class JobStore:
 
         Args:
             leases: take back jobs whose lease ran out; not right after an outage, when their workers could not renew.
-            delete_objects: deletes everything stored under a prefix; called before a record is removed.
+            delete_objects: deletes everything stored under a prefix; called after a record was removed.
         """
         ends: Counter[str] = Counter()
         ready = 0
@@ -266,8 +285,6 @@ class JobStore:
     def _remove_old(self, delete_objects: Callable[[str], None] | None) -> int:
         removed = 0
         for job_id in self._run(commands.due(limit=REAP_LIMIT)):
-            if delete_objects is not None:
-                delete_objects(f"outputs/{job_id}/")
             removed += self._run(commands.forget(job_id, settings=self._settings))
         for job_id in self._run(commands.unswept(limit=REAP_LIMIT)):
             if delete_objects is not None:

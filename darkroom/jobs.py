@@ -10,9 +10,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 
+from darkroom.judgements import Judgement, Waived
 from darkroom.params import GenerationParams, WebhookChoice
 
-SCHEMA = 3  # of the record in Redis; a worker leaves records with a higher number in the queue
+SCHEMA = 4  # of the record in Redis; a worker leaves records with a higher number in the queue
 
 
 class JobStatus(StrEnum):
@@ -77,6 +78,26 @@ class ImageRecord:
     bytes: int
     sha256: str  # of the stored file, hex
     decision: str = "allow"
+    pixels_sha256: str = ""  # of the pixels before they were marked; empty in older records
+
+
+@dataclass(frozen=True)
+class ReviewStep:
+    """One deed of a reviewer, or of the clock."""
+
+    at: float
+    by: str  # a person
+    action: str  # decided, escalated, expired
+    code: str | None = None  # the category that the reviewer named
+    note: str = field(default="", repr=False)  # sealed
+
+
+@dataclass(frozen=True)
+class Texts:
+    """What steers a picture in words."""
+
+    prompt: str = field(repr=False)
+    negative_prompt: str = field(default="", repr=False)
 
 
 @dataclass(frozen=True)
@@ -111,4 +132,15 @@ class Job:
     cancel_requested: bool = False
     priority: int = 0  # higher goes first, among the owner's own jobs
     webhook: WebhookChoice | None = None  # of its own, besides its owner's endpoints
+    original: Texts | None = None  # what the caller wrote, where safety changed it; for reviewers alone
+    findings: tuple[Judgement, ...] = ()  # what safety decided, and on which scores
+    review: tuple[ReviewStep, ...] = ()  # what reviewers did
+    appeal_of: str | None = None  # the refused job that this one makes up for
+    waived: tuple[Waived, ...] = ()  # findings that decide nothing in this job
+    withheld: tuple[int, ...] = ()  # images taken down after their release
     schema: int = SCHEMA
+
+    @property
+    def rewritten(self) -> bool:
+        """Whether safety changed the prompt."""
+        return self.original is not None

@@ -12,8 +12,13 @@ import hashlib
 import re
 from dataclasses import dataclass
 from importlib import resources
+from typing import Any
+
+import redis
+from redis.exceptions import NoScriptError
 
 from darkroom.jobs import TRANSITIONS, Tier
+from darkroom.redis_client import redis_errors
 
 SHARED = ("events", "outbox", "fair", "record", "isolation")  # in this order: a part sees those above it
 _NEEDS = re.compile(r"^-- Needs: ([a-z_]+)$", re.MULTILINE)
@@ -35,6 +40,16 @@ class Script:
 def load_script(name: str) -> Script:
     """The script of that file name, ready to run."""
     return make_script(name, _read(name))
+
+
+def run_script(client: redis.Redis, name: str, *args: str | float) -> Any:
+    """The script's answer; it is sent whole where the server does not know it yet."""
+    script, texts = load_script(name), [str(arg) for arg in args]
+    with redis_errors():
+        try:
+            return client.evalsha(script.sha, 0, *texts)
+        except NoScriptError:  # a fresh or restarted server
+            return client.eval(script.text, 0, *texts)
 
 
 def make_script(name: str, body: str) -> Script:

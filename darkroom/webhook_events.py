@@ -1,4 +1,4 @@
-"""The types of events that webhooks may ask for: each change of a job's status, and how far it is."""
+"""The types of events that webhooks may ask for: changes of a job's status, progress, a reviewer's decision."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ WebhookEvent = Literal[
     "job.started",
     "job.progress",
     "job.in_review",
+    "job.review_decided",
     "job.succeeded",
     "job.failed",
     "job.blocked",

@@ -1,13 +1,14 @@
 -- Removes a terminal record that now lies in the object store; its owner and its retention stay known here.
 -- ARGV: 1 id
 -- Answer: 1 when there was one
--- Writes: darkroom:job, darkroom:owner, darkroom:ended, darkroom:expiring, darkroom:archived, darkroom:events
+-- Writes: darkroom:job, darkroom:owner, darkroom:ended, darkroom:expiring, darkroom:spared, darkroom:archived,
+--         darkroom:events
 local id = ARGV[1]
 local job = load(id)
 if not job then return 0 end
 assert(is_terminal(job.status), 'only an ended job may be archived')
 redis.call('HSET', 'darkroom:archived', id, job.owner)
-redis.call('ZADD', 'darkroom:expiring', 'NX', stamp(kept_until(job)), id)
+let_expire(id, stamp(kept_until(job)))
 redis.call('ZREM', 'darkroom:ended', id)
 redis.call('ZREM', owner_key(job.owner), id)
 redis.call('DEL', job_key(id), 'darkroom:events:' .. id)

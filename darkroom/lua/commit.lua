@@ -1,9 +1,9 @@
 -- running -> succeeded | in_review | blocked | failed | cancelled | expired, if this attempt still holds the job.
 -- An accepted cancel wins over any result, a passed deadline over images; neither attaches the images.
 -- Idempotent: a repeated call of the attempt that committed answers 'done' again.
--- ARGV: 1 id, 2 attempt, 3 status, 4 images (JSON), 5 error (JSON) or '', 6 weight of a new run in the averages
+-- ARGV: 1 id, 2 attempt, 3 status, 4 images (JSON), 5 error (JSON) or '', 6 weight of a new run in the averages, 7 findings (JSON)
 -- Answer: 'done' | 'cancelled' | 'expired' | 'lost'
--- Writes: darkroom:job, darkroom:leases, darkroom:deadlines, darkroom:ended, darkroom:rates
+-- Writes: darkroom:job, darkroom:leases, darkroom:deadlines, darkroom:ended, darkroom:review, darkroom:rates
 local id, attempt, to = ARGV[1], ARGV[2], ARGV[3]
 local job = load(id)
 
@@ -35,5 +35,5 @@ if to == 'succeeded' then
   average(job.tier, seconds)
   average(job.tier .. ':' .. job.model, seconds / tonumber(job.cost))
 end
-transition(id, job, to, {images = ARGV[4], error = ARGV[5], committed = attempt}, now)
+transition(id, job, to, {images = ARGV[4], error = ARGV[5], findings = ARGV[7], committed = attempt}, now)
 return 'done'

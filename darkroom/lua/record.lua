@@ -10,6 +10,12 @@
 -- darkroom:deadlines        zset    queued and running ids that have a deadline, by it
 -- darkroom:ended            zset    terminal ids, by the time they ended
 -- darkroom:expiring         zset    terminal ids, archived ones too, by the time retention removes them
+-- darkroom:review           zset    ids whose images wait for a person, by the time they began to
+-- darkroom:sealed           zset    ids that the rule on minors refused, by that time: for the scope `sealed` alone
+-- darkroom:legal_hold       hash    id -> JSON with by, at, reason: nothing of these jobs is removed
+-- darkroom:appeals          zset    ids whose refusal is appealed against and not decided yet, by the time of the appeal
+-- darkroom:appeal:ID        hash    an appeal, its text sealed; kept as long as its job
+-- darkroom:spared             hash    id -> when retention would have removed it, had a hold or an appeal not kept it
 -- darkroom:archived         hash    owner of each job whose record lies in the object store
 -- darkroom:gone:ID          string  owner of a job that was removed, with a TTL
 -- darkroom:unswept          zset    ids of deleted jobs whose objects may still lie somewhere, by the time of deletion
@@ -63,12 +69,43 @@ local function kept_until(job)
   return (tonumber(job.finished_at) or clock()) + (tonumber(job.retention) or DEFAULT_RETENTION)
 end
 
+-- Nothing of the job may be removed: by a legal hold, or while an appeal waits.
+local function is_held(id) return redis.call('HEXISTS', 'darkroom:legal_hold', id) == 1 end
+local function is_kept(id) return is_held(id) or redis.call('ZSCORE', 'darkroom:appeals', id) ~= false end
+
+-- Retention may remove the job from `at` on, or from when nothing keeps it any more.
+local function let_expire(id, at)
+  if is_kept(id) then
+    redis.call('HSETNX', 'darkroom:spared', id, at)
+  else
+    redis.call('ZADD', 'darkroom:expiring', 'NX', at, id)
+  end
+end
+
+-- After a hold or an appeal began.
+local function stop_expiry(id)
+  local at = redis.call('ZSCORE', 'darkroom:expiring', id)
+  if at then redis.call('HSETNX', 'darkroom:spared', id, at) end
+  redis.call('ZREM', 'darkroom:expiring', id)
+end
+
+-- After a hold or an appeal ended.
+local function resume_expiry(id)
+  local at = redis.call('HGET', 'darkroom:spared', id)
+  if not at or is_kept(id) then return end
+  redis.call('HDEL', 'darkroom:spared', id)
+  redis.call('ZADD', 'darkroom:expiring', at, id)
+end
+
 local function remove(id, owner, gone_seconds)
   redis.call('ZREM', 'darkroom:ended', id)
   redis.call('ZREM', 'darkroom:expiring', id)
   redis.call('HDEL', 'darkroom:archived', id)
+  redis.call('HDEL', 'darkroom:spared', id)
+  redis.call('ZREM', 'darkroom:sealed', id)
+  redis.call('ZREM', 'darkroom:appeals', id)
   redis.call('ZREM', owner_key(owner), id)
-  redis.call('DEL', job_key(id), 'darkroom:events:' .. id)
+  redis.call('DEL', job_key(id), 'darkroom:events:' .. id, 'darkroom:appeal:' .. id)
   if tonumber(gone_seconds) > 0 then redis.call('SET', 'darkroom:gone:' .. id, owner, 'EX', gone_seconds) end
 end
 
@@ -91,6 +128,13 @@ local function set_fields(id, job, fields)
   redis.call('HSET', job_key(id), unpack(flat))
 end
 
+-- What the rule on minors refused stays out of every ordinary queue, and under a hold until the named role lifts it.
+local function seal_off(id, job, now)
+  if not job.error or job.error == '' or not string.find(cjson.decode(job.error).code, '_minors$') then return end
+  redis.call('ZADD', 'darkroom:sealed', now, id)
+  redis.call('HSETNX', 'darkroom:legal_hold', id, cjson.encode({by = 'rule on minors', at = now, reason = 'sealed'}))
+end
+
 -- Put a job into the indexes of the status it has now, and tell listeners and webhooks of it.
 local function enter(id, job, now)
   if job.status == 'queued' then
@@ -108,9 +152,12 @@ local function enter(id, job, now)
     redis.call('ZADD', leases_key(job.tier), job.lease_until, id)
     redis.call('SADD', own_key(job.worker), id)
     redis.call('SADD', running_key(job.owner), id)
+  elseif job.status == 'in_review' then
+    redis.call('ZADD', 'darkroom:review', stamp(now), id)
   elseif is_terminal(job.status) then
+    if job.status == 'blocked' then seal_off(id, job, now) end
     redis.call('ZADD', 'darkroom:ended', now, id)
-    redis.call('ZADD', 'darkroom:expiring', stamp(kept_until(job)), id)
+    let_expire(id, stamp(kept_until(job)))
   end
   if job.status ~= 'queued' then tell(id, job, now) end
 end
@@ -126,6 +173,8 @@ local function leave(id, job)
     redis.call('ZREM', leases_key(job.tier), id)
     redis.call('SREM', own_key(job.worker), id)
     redis.call('SREM', running_key(job.owner), id)
+  elseif job.status == 'in_review' then
+    redis.call('ZREM', 'darkroom:review', id)
   end
 end
 

