@@ -8,6 +8,7 @@ from safety.prompt.contexts import load_context_rules
 from safety.prompt.lists import load_word_lists
 from safety.prompt.replacements import TableRewriter, load_replacements
 from safety.prompt.wordlist import WordListCheck
+from safety.rewriting import Rewriter
 from safety.subjects import PromptSubject
 
 
@@ -20,10 +21,21 @@ def quick_prompt_checks() -> tuple[Check[PromptSubject], ...]:
     return (WordListCheck(load_word_lists(), load_context_rules()),)
 
 
+def quick_rewriters() -> tuple[Rewriter, ...]:
+    """What proposes other prompts and needs no model.
+
+    Raises:
+        ConfigurationError: a table of replacements is not valid.
+    """
+    return (TableRewriter(load_replacements()),)
+
+
 def build_prompt_pipeline(policy: Policy | None = None) -> SafetyPipeline:
     """The prompt stage before a job is stored; `policy` counts where a call names none.
 
     Raises:
         ConfigurationError: a policy or list file is not valid.
     """
-    return SafetyPipeline(policy=policy or load_policy(), prompt_checks=quick_prompt_checks())
+    return SafetyPipeline(
+        policy=policy or load_policy(), prompt_checks=quick_prompt_checks(), rewriters=quick_rewriters()
+    )
