@@ -36,8 +36,13 @@ class _Settings(BaseSettings):
         except ValidationError as error:
             first = error.errors(include_url=False, include_input=False)[0]
             where = ".".join(str(part) for part in first["loc"])
-            name = f"{PREFIX}{where.upper()}: " if where else ""
+            name = f"{cls.prefix()}{where.upper()}: " if where else ""
             raise ConfigurationError(f"{name}{first['msg'].removeprefix('Value error, ')}") from None
+
+    @classmethod
+    def prefix(cls) -> str:
+        """What every variable of this class begins with."""
+        return str(cls.model_config["env_prefix"])
 
 
 class RedisSettings(_Settings):
@@ -241,7 +246,109 @@ class WorkerSettings(_Settings):
 class SafetySettings(_Settings):
     """Which policy judges."""
 
-    policy: str = Field("default", pattern=r"^[a-z0-9][a-z0-9_-]{0,63}$", description="Name of the safety policy.")
+    policy: str = Field(
+        "default",
+        pattern=r"^[a-z0-9][a-z0-9_-]{0,63}$",
+        description="Name of the safety policy, for owners without one of their own.",
+    )
+    policy_dir: Path | None = Field(
+        None, description="Folder of your own policies, one `NAME.toml` each; changed files are read again."
+    )
+
+
+class ChatSettings(_Settings):
+    """A language model behind an OpenAI-compatible URL."""
+
+    url: str | None = Field(
+        None,
+        description="Base of the API, like `https://host/v1`; prompts are sent there and nowhere else. Unset: off.",
+    )
+    model: str = Field("", description="Name of the model as the server knows it.")
+    key: SecretStr | None = Field(None, description="Key that is sent as `Authorization: Bearer`.")
+    key_file: Path | None = Field(None, description="File of the key; used instead of the key above.")
+    ca_file: Path | None = Field(
+        None, description="Certificates (PEM) that sign the server's; unset means the system's own."
+    )
+    http: bool = Field(
+        default=False, description="Allow `http://` to another machine: prompts then travel in the clear."
+    )
+    timeout_seconds: float = Field(
+        4.0, gt=0, le=60, description="Longest wait for one whole answer; prompt and negative prompt are asked apart."
+    )
+
+
+class GuardSettings(ChatSettings):
+    """A guard model that judges prompts, in the worker, before anything is generated."""
+
+    model_config = SettingsConfigDict(env_prefix=f"{PREFIX}GUARD_")
+
+    format: Literal["qwen3guard", "llama-guard"] = Field(
+        "qwen3guard", description="Family of the model: Qwen3Guard-Gen, or Llama Guard 3 and 4."
+    )
+
+
+class RewriterSettings(ChatSettings):
+    """A language model that rewrites prompts where the policy says `rewrite`."""
+
+    model_config = SettingsConfigDict(env_prefix=f"{PREFIX}REWRITER_")
+
+
+class PromptModelSettings(_Settings):
+    """Models that a worker itself runs on prompts."""
+
+    prompt_classifier: str | None = Field(
+        None,
+        description="Text classifier (transformers): a folder, or `name@revision` with a full commit of the hub. "
+        "Unset: off.",
+    )
+    prompt_labels: Path | None = Field(
+        None, description="File that says which category each label of the classifier means (TOML)."
+    )
+    semantic_embedder: Path | None = Field(
+        None, description="Folder of a sentence-embedding or CLIP text model. Unset: off."
+    )
+    semantic_heads: Path | None = Field(None, description="Folder of the heads that were trained on that model.")
+
+    @model_validator(mode="after")
+    def _parts_are_complete(self) -> Self:
+        if (self.prompt_classifier is None) != (self.prompt_labels is None):
+            raise ValueError("DARKROOM_PROMPT_CLASSIFIER and DARKROOM_PROMPT_LABELS belong together")
+        if (self.semantic_embedder is None) != (self.semantic_heads is None):
+            raise ValueError("DARKROOM_SEMANTIC_EMBEDDER and DARKROOM_SEMANTIC_HEADS belong together")
+        return self
+
+
+class ProvenanceSettings(_Settings):
+    """How images say where they come from."""
+
+    watermark: Literal["dct", "dwtDctSvd", "rivaGan", "off"] = Field(
+        "dct",
+        description="Invisible mark: our own, one of the package `invisible-watermark` (images above 256 pixels a side "
+        "only), or none.",
+    )
+    c2pa_cert_file: Path | None = Field(
+        None,
+        description="Certificate that signs manifests (PEM, then those that signed it); unset: images are not signed. "
+        "`darkroom keys c2pa` makes one.",
+    )
+    c2pa_key_file: Path | None = Field(None, description="Its private key: PKCS#8 in PEM, without a passphrase.")
+    c2pa_trust_file: Path | None = Field(
+        None,
+        description="Certificates (PEM) whose manifests `POST /verify` calls trusted; unset: those behind the "
+        "signing certificate.",
+    )
+    c2pa_tsa_url: str | None = Field(
+        None, description="Time-stamp service (RFC 3161) asked for every image; unset: manifests state no trusted time."
+    )
+    fingerprints: int = Field(
+        100_000, ge=0, description="Newest images that `POST /verify` compares a file with; 0 remembers none."
+    )
+
+    @model_validator(mode="after")
+    def _certificate_has_its_key(self) -> Self:
+        if (self.c2pa_cert_file is None) != (self.c2pa_key_file is None):
+            raise ValueError("DARKROOM_C2PA_CERT_FILE and DARKROOM_C2PA_KEY_FILE belong together")
+        return self
 
 
 class WebhookSettings(_Settings):
@@ -331,6 +438,10 @@ ALL_SETTINGS: tuple[type[_Settings], ...] = (
     ApiSettings,
     WorkerSettings,
     SafetySettings,
+    ProvenanceSettings,
+    GuardSettings,
+    RewriterSettings,
+    PromptModelSettings,
     WebhookSettings,
     DeliverySettings,
     LogSettings,
@@ -350,7 +461,7 @@ def _section(cls: type[_Settings]) -> Iterator[str]:
     yield "| variable | default | meaning |"
     yield "|---|---|---|"
     for name, info in cls.model_fields.items():
-        yield f"| `{PREFIX}{name.upper()}` | {_shown(info.default)} | {info.description} |"
+        yield f"| `{cls.prefix()}{name.upper()}` | {_shown(info.default)} | {info.description} |"
     yield ""
 
 

@@ -96,7 +96,7 @@ def test_one_lost_heartbeat_must_not_cost_the_lease() -> None:
 
 
 def test_no_variable_is_used_twice() -> None:
-    names = [name for cls in ALL_SETTINGS for name in cls.model_fields]
+    names = [cls.prefix() + name for cls in ALL_SETTINGS for name in cls.model_fields]
 
     assert len(names) == len(set(names))
 
