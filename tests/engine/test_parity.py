@@ -24,7 +24,7 @@ from tests.engine.tiny import save_tiny_pipeline
 
 SHIPPED = Path(__file__).parents[2] / "models" / "darkroom-tiny"
 SIZE = 64
-MOST_BEYOND = 5  # of 368 images: samplers that let rounding grow
+MOST_BEYOND = 2  # of 368 images: samplers that let rounding grow; none on the machine of bench/parity.md
 STEPS = (4, 16)  # on both sides of 15, where DPM++ changes how it ends
 
 
