@@ -86,6 +86,7 @@ class JobBody(_Body):
     params: GenerationParams = Field(description="The complete recipe, with every default filled in.")
     warnings: tuple[str, ...]
     metadata: Mapping[str, str]
+    rewritten: bool = Field(description="Whether safety changed the prompt; `params` has the texts that are used.")
     images: tuple[ImageBody, ...]
     error: ErrorBody | None
     links: Links
@@ -101,6 +102,7 @@ class SubmittedBody(_Body):
     links: Links
     warnings: tuple[str, ...] = Field(description="Legal but unwise values.")
     params: GenerationParams = Field(description="The complete recipe, with every default filled in.")
+    rewritten: bool = Field(description="Whether safety changed the prompt; `params` has the texts that are used.")
     error: ErrorBody | None = Field(description="Why the prompt was refused, when `status` is `blocked`.")
 
     @classmethod
@@ -113,6 +115,7 @@ class SubmittedBody(_Body):
             links=links_of(job),
             warnings=job.warnings,
             params=job.params,
+            rewritten=job.rewritten,
             error=ErrorBody.from_error(job.error),
         )
 
@@ -306,6 +309,7 @@ def job_body(job: Job, *, place: Place, link: Callable[[Job, ImageRecord], Link]
         params=job.params,
         warnings=job.warnings,
         metadata=job.metadata,
+        rewritten=job.rewritten,
         images=tuple(_image_body(image, link(job, image)) for image in released),
         error=ErrorBody.from_error(job.error),
         links=links_of(job),

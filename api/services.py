@@ -38,6 +38,7 @@ from darkroom.tokens import PromptReader
 from darkroom.webhooks import EndpointStore
 from safety.defaults import build_prompt_pipeline
 from safety.pipeline import SafetyPipeline
+from safety.policy_set import Policies
 
 
 @dataclass(frozen=True)
@@ -62,6 +63,7 @@ class Services:
     tickets: TicketOffice
     objects: ObjectStore
     url_ttl_seconds: int
+    policies: Policies
     safety: SafetyPipeline
     prompts: PromptReader
     readiness: Readiness
@@ -100,6 +102,10 @@ def connect(
     objects = make_object_store(object_settings)
     jobs = AsyncJobStore(looped, job_settings, sealer, JobArchive(objects, sealer))
     catalogue = load_catalogue(catalogue_settings.catalogue)
+    policies = Policies(safety_settings.policy_dir, default=safety_settings.policy)
+    owners = Owners.from_settings(owners_settings)
+    for name in owners.names():
+        policies.of(owners.of(name).policy)  # a name that is not there is told at the start
     return Services(
         catalogue=catalogue,
         jobs=jobs,
@@ -109,12 +115,13 @@ def connect(
         tickets=TicketOffice(celery, threaded),
         objects=objects,
         url_ttl_seconds=object_settings.url_ttl_seconds,
-        safety=build_prompt_pipeline(safety_settings.policy),
+        policies=policies,
+        safety=build_prompt_pipeline(policies.of(None)),
         prompts=PromptReader(catalogue.embeddings),
         readiness=Readiness(jobs, objects),
         metrics=Metrics(),
         threaded_redis=threaded,
         looped_redis=looped,
         celery=celery,
-        owners=Owners.from_settings(owners_settings),
+        owners=owners,
     )

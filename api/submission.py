@@ -15,20 +15,20 @@ import anyio
 import anyio.to_thread
 
 from api.inputs import InputStore
+from api.prompt_stage import PromptStage
 from api.services import Services
 from api.uploads import Upload
 from darkroom.capabilities import InputImages
-from darkroom.catalogue import Catalogue
-from darkroom.errors import CheckUnavailable, FieldProblem, InvalidParams, InvalidRequest, Overloaded, Transient
+from darkroom.errors import FieldProblem, InvalidParams, InvalidRequest, Overloaded, Transient
 from darkroom.job_ids import new_job_id
 from darkroom.job_store import IdempotencyKey, Submitted
-from darkroom.jobs import Job, JobError, JobStatus, Tier
+from darkroom.jobs import Job, JobError, JobStatus, Texts, Tier
 from darkroom.logs import bind_job, get_logger
 from darkroom.params import GenerationParams, GenerationRequest
 from darkroom.resolve import resolve
 from darkroom.webhook_urls import BadWebhookUrl, read_webhook_url
-from safety.subjects import PromptSubject
-from safety.verdict import Decision, Stage, Verdict
+from safety.rewriting import with_texts
+from safety.verdict import Decision, Verdict
 
 SEEDS = 2**32  # drawn seeds stay in the range that every other tool accepts
 TICKET_THREADS = 4  # a broker that hangs must not use up the threads that check prompts
@@ -42,6 +42,7 @@ class _Prepared:
     params: GenerationParams
     warnings: tuple[str, ...]
     verdict: Verdict
+    original: Texts | None  # where the verdict changed them
 
 
 class Submission:
@@ -50,6 +51,7 @@ class Submission:
     def __init__(self, services: Services) -> None:
         self._services = services
         self._inputs = InputStore(services.objects)
+        self._prompts = PromptStage(services)
         self._ticket_threads = anyio.CapacityLimiter(TICKET_THREADS)
 
     async def submit(self, upload: Upload, *, owner: str, idempotency_key: str | None) -> Submitted:
@@ -101,6 +103,7 @@ class Submission:
     def _prepare(self, request: GenerationRequest, owner: str, images: InputImages) -> _Prepared:
         """The part that may block: a tokenizer is read from disk, checks compute."""
         services = self._services
+        policy = self._prompts.policy_for(owner, request.policy)
         params, warnings = resolve(
             request,
             catalogue=services.catalogue,
@@ -109,16 +112,13 @@ class Submission:
             draw_seed=lambda: secrets.randbelow(SEEDS),
             read_prompt=services.prompts.read,
         )
-        try:
-            verdict = services.safety.check_prompt(_subject(params, services.catalogue))
-        except CheckUnavailable as error:
-            services.metrics.check_errors.labels(str(Stage.PROMPT)).inc()
-            log.warning("prompt_not_checked", reason=error.detail)
-            raise
-        services.metrics.verdicts.labels(str(Stage.PROMPT), str(verdict.decision)).inc()
-        if params.preview_every and not services.safety.policy.image.previews:
+        verdict = self._prompts.judge(params, policy)
+        if params.preview_every and not policy.image.previews:
             warnings = (*warnings, _NO_PREVIEWS)
-        return _Prepared(params, warnings, verdict)
+        if verdict.rewrite is None:
+            return _Prepared(params, warnings, verdict, None)
+        original = Texts(params.prompt, params.negative_prompt)
+        return _Prepared(with_texts(params, verdict.rewrite), warnings, verdict, original)
 
     def _require_usable_webhook(self, request: GenerationRequest) -> None:
         if request.webhook is None:
@@ -137,12 +137,6 @@ class Submission:
             log.info("job_submitted", status=str(job.status), tier=str(job.tier), model=job.params.model)
 
 
-def _subject(params: GenerationParams, catalogue: Catalogue) -> PromptSubject:
-    """All the words that will steer the picture: those that adapters bring along are judged with the prompt's."""
-    triggers = [catalogue.adapters[adapter.name].trigger for adapter in params.adapters]
-    return PromptSubject("\n".join([params.prompt, *filter(None, triggers)]), params.negative_prompt)
-
-
 def _new_job(job_id: str, request: GenerationRequest, prepared: _Prepared, *, owner: str) -> Job:
     verdict = prepared.verdict
     blocked = verdict.decision is Decision.BLOCK
@@ -159,7 +153,8 @@ def _new_job(job_id: str, request: GenerationRequest, prepared: _Prepared, *, ow
         priority=request.priority,
         webhook=request.webhook,
         policy=verdict.policy,
-        held=None if verdict.decision in {Decision.ALLOW, Decision.BLOCK} else verdict.reason or "prompt_review",
+        original=prepared.original,
+        held=(verdict.reason or "prompt_review") if verdict.decision is Decision.REVIEW else None,
     )
 
 

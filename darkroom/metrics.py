@@ -84,7 +84,15 @@ class Metrics:
             "darkroom_http_request_seconds", "Time to answer, by route template.", HTTP_BUCKETS, "method", "route"
         )
         self.verdicts = self._counter("darkroom_verdicts", "Safety verdicts.", "stage", "decision")
+        self.shadow_verdicts = self._counter(
+            "darkroom_shadow_verdicts", "What checks in shadow would have led to.", "stage", "decision"
+        )
         self.check_errors = self._counter("darkroom_check_errors", "Safety checks that gave no answer.", "stage")
+        self.previews = self._counter(
+            "darkroom_previews",
+            "Pictures of unfinished images: `shown`, `withheld`, `unchecked`, `dropped`, `late` or `failed`.",
+            "outcome",
+        )
         self.reaper_actions = self._counter(
             "darkroom_reaper_actions", "Jobs the reaper requeued, failed, expired, made ready or removed.", "action"
         )

@@ -30,6 +30,9 @@ class OwnerSettings(BaseModel):
     cost_per_minute: float | None = Field(
         None, gt=0, description="Work that may be submitted in a minute, in megapixels times steps."
     )
+    policy: str | None = Field(
+        None, max_length=64, description="Name of the safety policy that judges; unset: DARKROOM_POLICY."
+    )
     retention_seconds: int | None = Field(
         None, ge=60, description="How long ended jobs are kept; unset: DARKROOM_RESULT_TTL_SECONDS."
     )

@@ -142,6 +142,9 @@ class GenerationRequest(BaseModel):
     preview_every: int | None = Field(
         None, ge=0, le=MAX_PREVIEW_EVERY, description="Steps between previews, where the policy allows them; 0: none."
     )
+    policy: str | None = Field(
+        None, max_length=64, description="A safety policy that is at least as strict in everything as your own."
+    )
     webhook: WebhookChoice | None = Field(
         None, description="Where this job's events are posted, besides your endpoints; signed with your own secret."
     )

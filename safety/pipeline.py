@@ -9,13 +9,14 @@ check, no model and no job.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
 from numbers import Real
 from typing import Generic, Protocol, TypeVar
 
 from darkroom.errors import CheckUnavailable
+from darkroom.logs import get_logger
 from safety.bounded import MAX_RUNNING, TIMEOUT_SECONDS, Bounded
 from safety.policy import Policy
 from safety.rewriting import Rewriter, usable
@@ -23,6 +24,8 @@ from safety.subjects import ImageSubject, PromptSubject
 from safety.verdict import Category, Decision, Finding, Rewrite, Stage, Verdict, Waiver
 
 __all__ = ["MAX_RUNNING", "BatchCheck", "Check", "ImageSubject", "PromptSubject", "SafetyPipeline", "Terms"]
+
+log = get_logger(__name__)
 
 T_contra = TypeVar("T_contra", contravariant=True)
 _S = TypeVar("_S")
@@ -56,6 +59,7 @@ class Terms:
 
     policy: Policy
     waived: tuple[Waiver, ...] = ()
+    owner: str | None = None  # whose images they are
 
 
 @dataclass
@@ -104,14 +108,12 @@ class SafetyPipeline:
         rewriters: Sequence[Rewriter] = (),
         slow: bool = False,
         timeout_seconds: float = TIMEOUT_SECONDS,
-        on_shadow_fault: Callable[[str], None] = lambda _check: None,
     ) -> None:
         """Take the checks and rewriters in the order they shall run.
 
         Args:
             slow: these are a worker's checks, so a policy's slow ones must be among those for prompts.
             timeout_seconds: bounds each run of each check.
-            on_shadow_fault: told the name of a check in shadow that gave no answer, which stops nothing.
         """
         self.policy = policy
         self._prompt_checks = _of_stage(Stage.PROMPT, prompt_checks)
@@ -119,7 +121,6 @@ class SafetyPipeline:
         self._rewriters = tuple(rewriters)
         self._slow = slow
         self._bounded = Bounded(timeout_seconds)
-        self._on_shadow_fault = on_shadow_fault
 
     def check_prompt(
         self, prompt: PromptSubject, policy: Policy | None = None, *, waived: Sequence[Waiver] = ()
@@ -196,7 +197,7 @@ class SafetyPipeline:
             course.take(check, _valid(check.name, answer))
         except CheckUnavailable as fault:
             if check.name in course.terms.policy.shadow:
-                self._on_shadow_fault(check.name)
+                log.warning("shadow_check_gave_no_answer", reason=fault.detail)
             else:
                 course.fault = fault
 

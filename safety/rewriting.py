@@ -11,9 +11,9 @@ from typing import Protocol
 
 from pydantic import TypeAdapter, ValidationError
 
-from darkroom.params import NegativeText, PromptText
+from darkroom.params import GenerationParams, NegativeText, PromptText
 from safety.subjects import PromptSubject
-from safety.verdict import Finding
+from safety.verdict import Finding, Rewrite
 
 _PROMPT: TypeAdapter[str] = TypeAdapter(PromptText)
 _NEGATIVE: TypeAdapter[str] = TypeAdapter(NegativeText)
@@ -40,3 +40,8 @@ def usable(proposal: object, subject: PromptSubject) -> PromptSubject | None:
     except ValidationError:
         return None
     return proposal if proposal.prompt.strip() and proposal != subject else None
+
+
+def with_texts(params: GenerationParams, rewrite: Rewrite) -> GenerationParams:
+    """The recipe with other texts."""
+    return params.model_copy(update={"prompt": rewrite.prompt, "negative_prompt": rewrite.negative_prompt})

@@ -9,7 +9,7 @@ import pytest
 
 from darkroom.errors import SealBroken
 from darkroom.job_record import cost, decode_flat, decode_job, encode_job
-from darkroom.jobs import SCHEMA, JobError, JobStatus, Progress, ReviewStep, Tier
+from darkroom.jobs import SCHEMA, JobError, JobStatus, Progress, ReviewStep, Texts, Tier
 from darkroom.judgements import Judgement, Score, Waived
 from darkroom.params import WebhookChoice
 from darkroom.sealing import Sealer
@@ -39,6 +39,7 @@ FULL = make_job(
     appeal_of="job_01m8z6k2q4v7x9b3n5c8d1f0ga",
     waived=(Waived("hate", "list"),),
     withheld=(0,),
+    original=Texts("zarn", "amsel"),
 )
 TIMES = {"created_at": "1.5", "started_at": "2.5", "finished_at": "3.5", "deadline_at": "4.5"}
 
@@ -53,7 +54,8 @@ def test_record_round_trips() -> None:
 
 def test_sealed_record_round_trips_and_shows_no_prompt() -> None:
     webhook = WebhookChoice(url="https://hooks.example.com/amsel")
-    job = make_job(params=make_params(prompt="kanarienvogel", negative_prompt="amsel"), webhook=webhook)
+    params = make_params(prompt="kanarienvogel", negative_prompt="amsel")
+    job = make_job(params=params, webhook=webhook, original=Texts("kanarienvogel"))
 
     record = encode_job(job, SEALER) | {"created_at": "0"}
 
