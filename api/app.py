@@ -27,6 +27,7 @@ from darkroom import __version__
 from darkroom.errors import DarkroomError
 from darkroom.events import EventLog
 from darkroom.object_store import LocalObjectStore
+from darkroom.previews import PreviewFeed
 from darkroom.settings import ApiSettings
 
 DESCRIPTION = (
@@ -59,7 +60,7 @@ def create_app(*, settings: ApiSettings, services: Services) -> FastAPI:
     app.state.services = services
     app.state.limits = make_limits(settings, services)
     app.state.submission = Submission(services)
-    app.state.hub = EventHub(EventLog(services.looped_redis))
+    app.state.hub = EventHub(EventLog(services.looped_redis), PreviewFeed(services.looped_redis))
     _include_routes(app, settings, services)
     app.openapi = _document_once(app, services)  # type: ignore[method-assign]
     return app

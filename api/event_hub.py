@@ -1,5 +1,6 @@
 """Hands what happens to jobs to those who listen: one reader of the feed a process, however many listeners.
 
+Previews come by a second reader and are not part of the story: of each image a listener has the newest, or none.
 A listener has a bounded queue. One that is full, a break in the feed, or a long silence all end the same way: the
 listener is told to look at the job itself, so nothing is lost. The reader runs while somebody listens.
 """
@@ -11,9 +12,12 @@ from collections import defaultdict
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 
+from redis.exceptions import NoPermissionError
+
 from darkroom.errors import JobStoreUnavailable
 from darkroom.events import EventLog, JobEvent
 from darkroom.logs import get_logger
+from darkroom.previews import Preview, PreviewFeed
 
 WAITING_EVENTS = 64  # of one listener
 OUTAGE_SECONDS = 0.5
@@ -25,6 +29,7 @@ class Listener:
 
     def __init__(self) -> None:
         self._events: list[JobEvent] = []
+        self._previews: dict[int, Preview] = {}  # by image
         self._missed = False
         self._woken = asyncio.Event()
 
@@ -40,6 +45,15 @@ class Listener:
         self._events.clear()
         self._missed = True
         self._woken.set()
+
+    def show(self, preview: Preview) -> None:
+        self._previews[preview.image] = preview
+        self._woken.set()
+
+    def previews(self) -> list[Preview]:
+        """The newest of each image that has one since the last call."""
+        previews, self._previews = list(self._previews.values()), {}
+        return previews
 
     async def wait(self, seconds: float) -> list[JobEvent] | None:
         """What came since the last call; None where the job has to be read.
@@ -58,10 +72,12 @@ class Listener:
 class EventHub:
     """The listeners of one process."""
 
-    def __init__(self, events: EventLog) -> None:
+    def __init__(self, events: EventLog, previews: PreviewFeed | None = None) -> None:
         self.log = events
+        self._previews = previews
         self._listeners: dict[str, set[Listener]] = defaultdict(set)
         self._reader: asyncio.Task[None] | None = None
+        self._watcher: asyncio.Task[None] | None = None
         self._starting = asyncio.Lock()
 
     @property
@@ -88,15 +104,18 @@ class EventHub:
 
     async def close(self) -> None:
         """Stop reading."""
-        if self._reader is not None:
-            self._reader.cancel()
-            with suppress(asyncio.CancelledError):
-                await self._reader
+        for task in (self._reader, self._watcher):
+            if task is not None:
+                task.cancel()
+                with suppress(asyncio.CancelledError):
+                    await task
 
     async def _start(self) -> None:
         async with self._starting:
             if self._reader is None or self._reader.done():
                 self._reader = asyncio.create_task(self._read(await self.log.feed_end()))
+            if self._previews is not None and (self._watcher is None or self._watcher.done()):
+                self._watcher = asyncio.create_task(self._watch(self._previews))
 
     async def _read(self, place: str) -> None:
         while self._listeners:
@@ -109,6 +128,21 @@ class EventHub:
             for event in events:
                 for listener in self._listeners.get(event.job, ()):
                     listener.tell(event)
+
+    async def _watch(self, feed: PreviewFeed) -> None:
+        """What comes while the server can't be reached is not seen by anybody."""
+        while self._listeners:
+            try:
+                async with feed.listen() as subscription:
+                    while self._listeners:
+                        if (preview := await feed.next(subscription)) is not None:
+                            for listener in self._listeners.get(preview.job, ()):
+                                listener.show(preview)
+            except JobStoreUnavailable:
+                await asyncio.sleep(OUTAGE_SECONDS)
+            except NoPermissionError:
+                log.warning("previews_not_permitted")
+                return
 
     async def _place_after_outage(self) -> str:
         """The feed may have lost its end meanwhile, so everybody looks at the jobs themselves."""

@@ -20,6 +20,7 @@ from api.event_hub import EventHub
 from darkroom.errors import InvalidRequest, JobStoreUnavailable
 from darkroom.events import JobEvent, order, story
 from darkroom.jobs import Job
+from darkroom.previews import Preview
 
 PING_SECONDS = 15.0
 SEND_SECONDS = 20.0  # in which a caller has to take what it is sent
@@ -31,8 +32,11 @@ ReadJob = Callable[[], Awaitable[Job]]
 
 async def follow(
     read_job: ReadJob, hub: EventHub, job_id: str, *, after: str, ping_seconds: float = PING_SECONDS
-) -> AsyncGenerator[JobEvent | None]:
-    """Events that come after a place, until the job has ended; None now and then where nothing happens."""
+) -> AsyncGenerator[JobEvent | Preview | None]:
+    """Events that come after a place, until the job has ended; None now and then where nothing happens.
+
+    Previews come between them as they are heard, and never again.
+    """
     async with hub.listen(job_id) as listener:
         news: Iterable[JobEvent] = await _whole_story(read_job, hub, job_id)
         while True:
@@ -47,6 +51,8 @@ async def follow(
                 told = await listener.wait(ping_seconds)
             except TimeoutError:
                 yield None
+            for preview in listener.previews():
+                yield preview
             if told is not None:
                 news = told
                 continue
@@ -63,8 +69,10 @@ async def _whole_story(read_job: ReadJob, hub: EventHub, job_id: str) -> list[Jo
     return story(job, await hub.log.of_job(job_id))
 
 
-def encode(event: JobEvent) -> bytes:
-    """The event as it is sent."""
+def encode(event: JobEvent | Preview) -> bytes:
+    """The event as it is sent. A preview has no id: it has no place in the story, and can't be gone back to."""
+    if isinstance(event, Preview):
+        return f"event: preview\ndata: {event.as_message()}\n\n".encode()
     moment = datetime.fromtimestamp(event.time, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
     data: dict[str, str | int] = {"job": event.job, "status": event.status, "time": moment, "attempt": event.attempt}
     if event.step is not None and event.steps is not None:
@@ -83,7 +91,7 @@ class EventStream(Response):
 
     def __init__(
         self,
-        events: AsyncGenerator[JobEvent | None],
+        events: AsyncGenerator[JobEvent | Preview | None],
         *,
         until: Callable[[], Awaitable[None]] | None = None,
         send_seconds: float = SEND_SECONDS,

@@ -17,6 +17,8 @@ import torch
 from darkroom.errors import FieldProblem, InvalidParams
 
 Level = Literal["weak", "medium", "strong", "max"]
+# The topics of the paper's own collection of prompts, for those who name no concept.
+CONCEPT = "hate, harassment, violence, self-harm, sexual content, shocking images, illegal activity"
 PUBLISHED_STEPS = 50  # the run that the published warm-ups are meant for
 
 

@@ -47,6 +47,7 @@ from engine import AdapterFile, Engine, PipelineSpec
 from engine.textual_inversion import EmbeddingFile
 from safety.pipeline import SafetyPipeline
 from safety.policy import load_policy
+from safety.policy_set import Policies
 from safety.verdict import Stage
 from worker.drain import Drain
 from worker.hands import Hands
@@ -55,6 +56,7 @@ from worker.heartbeat import Heartbeat
 from worker.image_checks import ImageChecks
 from worker.observer import EngineMetrics
 from worker.orphans import Orphans
+from worker.previews import Previews
 from worker.reaper import Reaper
 from worker.runner import JobRunner
 from worker.status_server import serve_status
@@ -121,7 +123,8 @@ class WorkerProcess:
         objects = make_object_store(settings.objects)
         sealer = Sealer.from_settings(settings.secrets)
         jobs = JobStore(client, settings.jobs, sealer, JobArchive(objects, sealer))
-        checks = ImageChecks(_image_pipeline(settings.safety), metrics=metrics)
+        policies = Policies(settings.safety.policy_dir, default=settings.safety.policy)
+        checks = ImageChecks(_image_pipeline(settings.safety), metrics=metrics, policies=policies)
         catalogue = load_catalogue(settings.catalogue.catalogue)
         engine = self._engine = _start_engine(catalogue, settings.worker, metrics)
         heartbeat = Heartbeat(jobs, seconds=settings.worker.heartbeat_seconds, metrics=metrics)
@@ -146,6 +149,7 @@ class WorkerProcess:
             heartbeat=heartbeat,
             drain=self.drain,
             metrics=metrics,
+            previews=Previews(checks, publish=jobs.preview, metrics=metrics).of_image,
         )
         self._work = Work(
             jobs=jobs,

@@ -13,7 +13,9 @@ from darkroom.jobs import ImageRecord
 from darkroom.object_store import CONTENT_TYPES, output_key, output_prefix
 from darkroom.params import GenerationParams
 from darkroom.schedulers import SCHEDULERS
-from engine import AdapterUse, GeneratedImage, ImageRequest
+from engine import AdapterUse, GeneratedImage, ImageRequest, SafeGuidance
+from engine.safe_guidance import CONCEPT
+from safety.policy import Policy
 from safety.provenance.encode import encode_image
 from safety.provenance.recipe import Recipe
 from safety.verdict import Decision
@@ -32,7 +34,13 @@ class ImageFile:
 
 
 def image_request(
-    params: GenerationParams, index: int, *, inputs: JobInputs, deadline: float | None, previews: bool
+    params: GenerationParams,
+    index: int,
+    *,
+    inputs: JobInputs,
+    deadline: float | None,
+    previews: bool,
+    safe_guidance: SafeGuidance | None = None,
 ) -> ImageRequest:
     """Image `index` of the job, as the engine takes it. `deadline` is in time.monotonic() seconds."""
     return ImageRequest(
@@ -56,7 +64,17 @@ def image_request(
         preview_every=params.preview_every if previews else 0,
         refiner=params.refiner,
         refiner_start=params.refiner_start,
+        safe_guidance=safe_guidance,
     )
+
+
+def safe_guidance(policy: Policy, params: GenerationParams) -> SafeGuidance | None:
+    """What the policy keeps this job's images away from, if anything."""
+    chosen = policy.safe_guidance
+    if chosen.level == "off":
+        return None
+    concept = chosen.concept or CONCEPT
+    return SafeGuidance.of(chosen.level, concept, num_inference_steps=params.num_inference_steps)
 
 
 def image_file(claim: Claim, index: int, image: GeneratedImage, *, decision: Decision) -> ImageFile:

@@ -37,7 +37,7 @@ from safety.verdict import Decision, Verdict
 from worker.drain import Drain, Draining
 from worker.heartbeat import Heartbeat, Watch
 from worker.image_checks import ImageChecks
-from worker.images import image_file, image_request, prefixes
+from worker.images import image_file, image_request, prefixes, safe_guidance
 from worker.inputs import load_inputs
 from worker.progress import ProgressNotes
 
@@ -52,8 +52,8 @@ _STATUSES: Mapping[type[DarkroomError], JobStatus] = MappingProxyType(
     {GenerationCancelled: JobStatus.CANCELLED, DeadlineExceeded: JobStatus.EXPIRED}
 )
 _T = TypeVar("_T")
-#: Given a claim and an image's index: what takes this image's previews, on the device thread.
-TakePreviews = Callable[[Claim, int], OnPreview]
+#: Given a claim and an image's index: what takes this image's previews, on the device thread; None where none are made.
+TakePreviews = Callable[[Claim, int], OnPreview | None]
 
 
 class Outcome(Enum):
@@ -121,7 +121,7 @@ class JobRunner:
         claim, began = watch.claim, time.monotonic()
         try:
             images = self._generate(watch)
-            verdicts = self._checks.judge(images)
+            verdicts = self._checks.judge(images, self._checks.terms(claim.job))
             records = self._store(claim, images, verdicts)
             status, error = _result(records, verdicts)
             outcome = self._commit(claim, status, images=records, error=error)
@@ -137,24 +137,30 @@ class JobRunner:
         claim = watch.claim
         params, inputs = claim.job.params, load_inputs(claim.job.params, self._objects)
         notes = ProgressNotes(images=params.num_images, steps_each=params.num_inference_steps)
-        deadline, previews = _deadline(claim), self._previews is not None
+        deadline, safe = _deadline(claim), safe_guidance(self._checks.terms(claim.job).policy, params)
+        takers = [self._previews(claim, index) if self._previews else None for index in range(params.num_images)]
         requests = [
-            image_request(params, index, inputs=inputs, deadline=deadline, previews=previews)
-            for index in range(params.num_images)
+            image_request(
+                params, index, inputs=inputs, deadline=deadline, previews=take is not None, safe_guidance=safe
+            )
+            for index, take in enumerate(takers)
         ]
-        with self._submitted(claim, requests, notes) as handles:
+        with self._submitted(claim, requests, takers, notes) as handles:
             self._await([handle.future for handle in handles], watch, notes)
             return [handle.future.result() for handle in handles]
 
     @contextmanager
     def _submitted(
-        self, claim: Claim, requests: Sequence[ImageRequest], notes: ProgressNotes
+        self,
+        claim: Claim,
+        requests: Sequence[ImageRequest],
+        takers: Sequence[OnPreview | None],
+        notes: ProgressNotes,
     ) -> Iterator[list[EngineHandle]]:
         """The requests' handles; whatever ends the block, no rows stay taken behind it."""
         handles: list[EngineHandle] = []
         try:
-            for index, request in enumerate(requests):
-                take = self._previews(claim, index) if self._previews else None
+            for index, (request, take) in enumerate(zip(requests, takers, strict=True)):
                 model, note = claim.job.params.model, notes.of_image(index)
                 handles.append(self._engine.submit(model, request, on_step=note, on_preview=take))
             yield handles

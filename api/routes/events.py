@@ -42,7 +42,8 @@ async def follow_job(
 ) -> Response:
     """Every change of the job as an event, from the beginning to the end.
 
-    `queued`, `started`, `progress`, `requeued`, `in_review`, and the status that it ended with.
+    `queued`, `started`, `progress`, `requeued`, `in_review`, and the status that it ended with. Where previews were
+    asked for and are allowed, `preview` in between.
     """
 
     async def read_job() -> Job:

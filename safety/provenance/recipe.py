@@ -55,6 +55,7 @@ class Recipe:
     guidance_stop: float = 1.0
     refiner: str | None = None
     refiner_start: float | None = None
+    safe_guidance: str | None = None  # the level; the concept is the policy's
 
     def as_text(self) -> str:
         """Render the recipe, so that `parse_recipe` gives it back unchanged.
@@ -111,6 +112,7 @@ _EXTRAS: Mapping[str, Callable[[Recipe], str | None]] = {
     "CFG stop": lambda recipe: _unless(recipe.guidance_stop, 1),
     "Refiner": lambda recipe: recipe.refiner,
     "Refiner switch at": lambda recipe: _unless(recipe.refiner_start, None),
+    "Safe guidance": lambda recipe: recipe.safe_guidance,
 }
 
 
@@ -146,6 +148,7 @@ def parse_recipe(text: str) -> Recipe:
             guidance_stop=float(pairs.get("CFG stop", 1)),
             refiner=pairs.get("Refiner"),
             refiner_start=_maybe(float, pairs.get("Refiner switch at")),
+            safe_guidance=pairs.get("Safe guidance"),
         )
     except (KeyError, ValueError):
         raise ValueError("the text holds no recipe, or not a complete one") from None
