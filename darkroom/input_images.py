@@ -152,7 +152,7 @@ def main() -> None:
 
     The line has the clean image's facts, or what is wrong with the file.
     """
-    _limit_myself()
+    limit_myself()
     try:
         image = KINDS[sys.argv[1]](sys.stdin.buffer.read())
     except ImageRefused as refused:
@@ -162,7 +162,8 @@ def main() -> None:
     sys.stdout.buffer.write(json.dumps(answer).encode() + b"\n" + png)
 
 
-def _limit_myself() -> None:
+def limit_myself() -> None:
+    """Give this process no more memory and time than one file may take."""
     limits = {
         resource.RLIMIT_AS: MEMORY_BYTES,
         resource.RLIMIT_CPU: CPU_SECONDS,

@@ -174,6 +174,8 @@ class StoredImage(BaseModel):
     sha256: str  # of the stored PNG
     width: int
     height: int
+    original: str | None = None  # object key of the sealed file as it came, kept where it has a manifest
+    original_type: str | None = None  # its content type
 
 
 class GenerationParams(BaseModel):

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import base64
 import binascii
+import hmac
 import stat
 from collections.abc import Sequence
 from pathlib import Path
@@ -54,6 +55,20 @@ class Sealer:
     def seal(self, text: str) -> str:
         return self._fernet.encrypt(text.encode()).decode()
 
+    def seal_bytes(self, data: bytes) -> bytes:
+        return self._fernet.encrypt(data)
+
+    def open_bytes(self, sealed: bytes) -> bytes:
+        """What was sealed.
+
+        Raises:
+            SealBroken: by none of these keys, or it was changed since.
+        """
+        try:
+            return self._fernet.decrypt(sealed)
+        except InvalidToken:
+            raise SealBroken from None
+
     def open(self, sealed: str) -> str:
         """What was sealed.
 
@@ -64,6 +79,17 @@ class Sealer:
             return self._fernet.decrypt(sealed.encode()).decode()
         except InvalidToken:
             raise SealBroken from None
+
+
+def derived_keys(settings: SecretSettings, purpose: str) -> tuple[bytes, ...]:
+    """A key for another purpose from each key of the file, the newest first; none where there is no file.
+
+    Raises:
+        ConfigurationError: the file can't be used.
+    """
+    if settings.secret_file is None:
+        return ()
+    return tuple(hmac.digest(key, purpose.encode(), "sha256") for key in _read_keys(settings.secret_file))
 
 
 def _read_keys(path: Path) -> Sequence[bytes]:

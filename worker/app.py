@@ -37,6 +37,7 @@ from darkroom.settings import (
     JobSettings,
     LogSettings,
     ObjectStoreSettings,
+    ProvenanceSettings,
     RedisSettings,
     SafetySettings,
     SecretSettings,
@@ -54,6 +55,7 @@ from worker.hands import Hands
 from worker.hearing import Hearing
 from worker.heartbeat import Heartbeat
 from worker.image_checks import ImageChecks
+from worker.marking import Marking
 from worker.observer import EngineMetrics
 from worker.orphans import Orphans
 from worker.previews import Previews
@@ -80,6 +82,7 @@ class Settings:
     catalogue: CatalogueSettings
     worker: WorkerSettings
     safety: SafetySettings
+    provenance: ProvenanceSettings
     log: LogSettings
 
     @classmethod
@@ -92,6 +95,7 @@ class Settings:
             catalogue=CatalogueSettings.from_env(),
             worker=WorkerSettings.from_env(),
             safety=SafetySettings.from_env(),
+            provenance=ProvenanceSettings.from_env(),
             log=LogSettings.from_env(),
         )
 
@@ -150,6 +154,7 @@ class WorkerProcess:
             drain=self.drain,
             metrics=metrics,
             previews=Previews(checks, publish=jobs.preview, metrics=metrics).of_image,
+            marking=Marking.from_settings(settings.provenance, settings.secrets, client, sealer),
         )
         self._work = Work(
             jobs=jobs,

@@ -6,7 +6,8 @@ Image i of a job uses seed + i. Runs on the job's own thread: encoding and hashi
 from __future__ import annotations
 
 import hashlib
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 
 from darkroom.job_store import Claim
 from darkroom.jobs import ImageRecord
@@ -17,12 +18,15 @@ from engine import AdapterUse, GeneratedImage, ImageRequest, SafeGuidance
 from engine.safe_guidance import CONCEPT
 from safety.policy import Policy
 from safety.provenance.encode import encode_image
+from safety.provenance.manifest import Ingredient
 from safety.provenance.recipe import Recipe
 from safety.verdict import Decision
 from worker.inputs import JobInputs
+from worker.marking import Marking, pixel_digest
 
 _OUTPUTS = "outputs/"
 _REVIEW = "review/"
+_UNMARKED = Marking()
 
 
 @dataclass(frozen=True)
@@ -77,10 +81,23 @@ def safe_guidance(policy: Policy, params: GenerationParams) -> SafeGuidance | No
     return SafeGuidance.of(chosen.level, concept, num_inference_steps=params.num_inference_steps)
 
 
-def image_file(claim: Claim, index: int, image: GeneratedImage, *, decision: Decision) -> ImageFile:
-    """Encode one image with its recipe inside; a held one gets a key that only reviewers reach."""
+def image_file(
+    claim: Claim,
+    index: int,
+    image: GeneratedImage,
+    *,
+    decision: Decision,
+    marking: Marking = _UNMARKED,
+    ingredients: Sequence[Ingredient] = (),
+) -> ImageFile:
+    """Mark one image, encode it with its recipe inside, sign it; a held one gets a key that only reviewers reach."""
     params = claim.job.params
-    data = encode_image(image.pixels, output_format=params.output_format, recipe=_recipe(params, index))
+    digest = pixel_digest(image.pixels)
+    marked = marking.mark(claim.job, index, image.pixels)
+    recipe = replace(_recipe(params, index), pixels=digest)
+    bare = encode_image(marked, output_format=params.output_format, recipe=recipe)
+    content_type = CONTENT_TYPES[params.output_format]
+    data = marking.sign(bare, content_type, model=params.model, ingredients=ingredients)
     height, width = image.pixels.shape[:2]  # not always the recipe's: a padded mask's part is put back into its image
     key = output_key(claim.job.id, claim.attempt, index, ending=params.output_format)
     record = ImageRecord(
@@ -89,9 +106,10 @@ def image_file(claim: Claim, index: int, image: GeneratedImage, *, decision: Dec
         seed=params.seed + index,
         width=width,
         height=height,
-        content_type=CONTENT_TYPES[params.output_format],
+        content_type=content_type,
         bytes=len(data),
         sha256=hashlib.sha256(data).hexdigest(),
+        pixels_sha256=digest,
         decision=decision.value,
     )
     return ImageFile(record, data)

@@ -39,6 +39,7 @@ from worker.heartbeat import Heartbeat, Watch
 from worker.image_checks import ImageChecks
 from worker.images import image_file, image_request, prefixes, safe_guidance
 from worker.inputs import load_inputs
+from worker.marking import Marking
 from worker.progress import ProgressNotes
 
 log = get_logger(__name__)
@@ -84,11 +85,13 @@ class JobRunner:
         metrics: Metrics,
         pause: Callable[[int], float] = pause_before,
         previews: TakePreviews | None = None,
+        marking: Marking | None = None,
     ) -> None:
         """Take the process's parts.
 
         Args:
             pause: gives the seconds before a job may run again after a transient fault, by its attempt.
+            marking: marks and signs what is stored; without it images are written as they are.
             previews: takes pictures of unfinished images, which nobody has checked; without it none are made.
         """
         self._engine = engine
@@ -100,6 +103,7 @@ class JobRunner:
         self._metrics = metrics
         self._pause = pause
         self._previews = previews
+        self._marking = marking or Marking()
 
     def run(self, claim: Claim) -> Outcome:
         """Carry the job to its end, or give it back. What a job can meet is handled here; only bugs are raised."""
@@ -194,13 +198,20 @@ class JobRunner:
     def _store(self, claim: Claim, images: Sequence[GeneratedImage], verdicts: Sequence[Verdict]) -> list[ImageRecord]:
         """Put each image where its own verdict sends it; a blocked one goes nowhere."""
         records = []
+        ingredients = self._marking.ingredients(claim.job.params, self._objects)
         for index, (image, verdict) in enumerate(zip(images, verdicts, strict=True)):
             decision = _with_the_prompts(verdict.decision, held=claim.job.held)
             if decision is not Decision.BLOCK:
-                file = image_file(claim, index, image, decision=decision)
+                file = image_file(
+                    claim, index, image, decision=decision, marking=self._marking, ingredients=ingredients
+                )
                 self._objects.put(file.record.key, file.data, file.record.content_type)
+                self._remember(claim, index, image)
                 records.append(file.record)
         return records
+
+    def _remember(self, claim: Claim, index: int, image: GeneratedImage) -> None:
+        self._insist(lambda: self._marking.remember(claim.job, index, image.pixels))
 
     def _commit(
         self,

@@ -16,12 +16,14 @@ from PIL import ExifTags, Image, PngImagePlugin
 
 from safety.provenance.recipe import Recipe
 
-TRAINED_ALGORITHMIC_MEDIA = "http://cv.iptc.org/newscodes/digitalsourcetype/trainedAlgorithmicMedia"
-_XMP = f"""<?xpacket begin="\ufeff" id="W5M0MpCehiHzreSzNTczkc9d"?>
+_SOURCE_TYPES = "http://cv.iptc.org/newscodes/digitalsourcetype"
+TRAINED_ALGORITHMIC_MEDIA = f"{_SOURCE_TYPES}/trainedAlgorithmicMedia"
+COMPOSITE_WITH_TRAINED = f"{_SOURCE_TYPES}/compositeWithTrainedAlgorithmicMedia"  # made out of a given picture
+_XMP = """<?xpacket begin="\ufeff" id="W5M0MpCehiHzreSzNTczkc9d"?>
 <x:xmpmeta xmlns:x="adobe:ns:meta/">
  <rdf:RDF xmlns:rdf="http://www.w3.org/1999/02/22-rdf-syntax-ns#">
   <rdf:Description rdf:about="" xmlns:Iptc4xmpExt="http://iptc.org/std/Iptc4xmpExt/2008-02-29/">
-   <Iptc4xmpExt:DigitalSourceType>{TRAINED_ALGORITHMIC_MEDIA}</Iptc4xmpExt:DigitalSourceType>
+   <Iptc4xmpExt:DigitalSourceType>{source_type}</Iptc4xmpExt:DigitalSourceType>
   </rdf:Description>
  </rdf:RDF>
 </x:xmpmeta>
@@ -41,24 +43,25 @@ def encode_image(pixels: NDArray[np.uint8], *, output_format: str, recipe: Recip
         raise ValueError("pixels must be 8-bit RGB, (height, width, 3)")
     image = Image.fromarray(np.ascontiguousarray(pixels))
     buffer = BytesIO()
-    _ENCODERS[output_format](image, buffer, recipe.as_text())
+    source_type = TRAINED_ALGORITHMIC_MEDIA if recipe.init_image is None else COMPOSITE_WITH_TRAINED
+    _ENCODERS[output_format](image, buffer, recipe.as_text(), _XMP.format(source_type=source_type))
     return buffer.getvalue()
 
 
-def _encode_png(image: Image.Image, buffer: BytesIO, text: str) -> None:
+def _encode_png(image: Image.Image, buffer: BytesIO, text: str, xmp: str) -> None:
     info = PngImagePlugin.PngInfo()
     info.add_text("parameters", text)  # Pillow writes iTXt where the text is not Latin-1
-    info.add_itxt("XML:com.adobe.xmp", _XMP)  # Pillow ignores `xmp=` for PNG without a word
+    info.add_itxt("XML:com.adobe.xmp", xmp)  # Pillow ignores `xmp=` for PNG without a word
     image.save(buffer, "PNG", pnginfo=info)
 
 
-def _encode_jpeg(image: Image.Image, buffer: BytesIO, text: str) -> None:
+def _encode_jpeg(image: Image.Image, buffer: BytesIO, text: str, xmp: str) -> None:
     # 4:4:4 keeps the sharp colour edges that painted pictures have.
-    image.save(buffer, "JPEG", quality=95, subsampling=0, exif=_exif(text), xmp=_XMP.encode())
+    image.save(buffer, "JPEG", quality=95, subsampling=0, exif=_exif(text), xmp=xmp.encode())
 
 
-def _encode_webp(image: Image.Image, buffer: BytesIO, text: str) -> None:
-    image.save(buffer, "WEBP", quality=95, method=4, exif=_exif(text), xmp=_XMP.encode())
+def _encode_webp(image: Image.Image, buffer: BytesIO, text: str, xmp: str) -> None:
+    image.save(buffer, "WEBP", quality=95, method=4, exif=_exif(text), xmp=xmp.encode())
 
 
 def _exif(text: str) -> bytes:
@@ -68,7 +71,7 @@ def _exif(text: str) -> bytes:
     return exif.tobytes()
 
 
-_ENCODERS: Mapping[str, Callable[[Image.Image, BytesIO, str], None]] = {
+_ENCODERS: Mapping[str, Callable[[Image.Image, BytesIO, str, str], None]] = {
     "png": _encode_png,
     "jpeg": _encode_jpeg,
     "webp": _encode_webp,

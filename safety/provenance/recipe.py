@@ -56,6 +56,7 @@ class Recipe:
     refiner: str | None = None
     refiner_start: float | None = None
     safe_guidance: str | None = None  # the level; the concept is the policy's
+    pixels: str | None = None  # digest of the pixels before marking, to compare a replay with
 
     def as_text(self) -> str:
         """Render the recipe, so that `parse_recipe` gives it back unchanged.
@@ -113,6 +114,7 @@ _EXTRAS: Mapping[str, Callable[[Recipe], str | None]] = {
     "Refiner": lambda recipe: recipe.refiner,
     "Refiner switch at": lambda recipe: _unless(recipe.refiner_start, None),
     "Safe guidance": lambda recipe: recipe.safe_guidance,
+    "Pixels hash": lambda recipe: recipe.pixels,
 }
 
 
@@ -149,6 +151,7 @@ def parse_recipe(text: str) -> Recipe:
             refiner=pairs.get("Refiner"),
             refiner_start=_maybe(float, pairs.get("Refiner switch at")),
             safe_guidance=pairs.get("Safe guidance"),
+            pixels=pairs.get("Pixels hash"),
         )
     except (KeyError, ValueError):
         raise ValueError("the text holds no recipe, or not a complete one") from None

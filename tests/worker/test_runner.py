@@ -69,7 +69,8 @@ def test_the_file_holds_the_whole_recipe(shop: Workshop) -> None:
 
     shop.run()
 
-    with Image.open(io.BytesIO(shop.objects.get(shop.get(job).images[0].key))) as image:
+    record = shop.get(job).images[0]
+    with Image.open(io.BytesIO(shop.objects.get(record.key))) as image:
         recipe = parse_recipe(image.info["parameters"])
     params = job.params
     assert recipe == Recipe(
@@ -82,6 +83,7 @@ def test_the_file_holds_the_whole_recipe(shop: Workshop) -> None:
         width=64,
         height=64,
         model="tiny",
+        pixels=record.pixels_sha256,
     )
 
 

@@ -19,6 +19,7 @@ from tests.darkroom.factories import make_job, make_params, run_one
 from worker.drain import Drain
 from worker.heartbeat import Heartbeat
 from worker.image_checks import ImageChecks
+from worker.marking import Marking
 from worker.runner import JobRunner, Outcome, TakePreviews
 
 LONG = 999  # steps; several seconds even for the tiny model
@@ -36,6 +37,7 @@ class Workshop:
     metrics: Metrics = field(default_factory=Metrics)
     terminated: list[bool] = field(default_factory=list)
     previews: TakePreviews | None = None
+    marking: Marking | None = None
 
     def __post_init__(self) -> None:
         self.drain = Drain(grace_seconds=self.grace_seconds, terminate=lambda: self.terminated.append(True))
@@ -54,6 +56,7 @@ class Workshop:
             metrics=self.metrics,
             pause=lambda _attempt: 0.0,
             previews=self.previews,
+            marking=self.marking,
         )
 
     def submit(self, *, deadline_seconds: int | None = None, held: str | None = None, **params: Any) -> Job:
