@@ -60,7 +60,11 @@ def create_app(*, settings: ApiSettings, services: Services) -> FastAPI:
     app.state.services = services
     app.state.limits = make_limits(settings, services)
     app.state.submission = Submission(services)
-    app.state.hub = EventHub(EventLog(services.looped_redis), PreviewFeed(services.looped_redis))
+    app.state.hub = EventHub(
+        EventLog(services.looped_redis),
+        PreviewFeed(services.looped_redis),
+        most_of_an_owner=settings.max_listeners,
+    )
     _include_routes(app, settings, services)
     app.openapi = _document_once(app, services)  # type: ignore[method-assign]
     return app

@@ -2,25 +2,27 @@
 
 Previews come by a second reader and are not part of the story: of each image a listener has the newest, or none.
 A listener has a bounded queue. One that is full, a break in the feed, or a long silence all end the same way: the
-listener is told to look at the job itself, so nothing is lost. The reader runs while somebody listens.
+listener is told to look at the job itself, so nothing is lost. The reader runs while somebody listens. An owner may
+have so many listeners; when the process is about to end, all are told to go, and come back to another one.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 
 from redis.exceptions import NoPermissionError
 
-from darkroom.errors import JobStoreUnavailable
+from darkroom.errors import Allowance, JobStoreUnavailable, TooManyListeners
 from darkroom.events import EventLog, JobEvent
 from darkroom.logs import get_logger
 from darkroom.previews import Preview, PreviewFeed
 
 WAITING_EVENTS = 64  # of one listener
 OUTAGE_SECONDS = 0.5
+COME_BACK_SECONDS = 5  # after which one who was over the cap may try again
 log = get_logger(__name__)
 
 
@@ -32,6 +34,7 @@ class Listener:
         self._previews: dict[int, Preview] = {}  # by image
         self._missed = False
         self._woken = asyncio.Event()
+        self.dismissed = False  # nothing more comes
 
     def tell(self, event: JobEvent) -> None:
         if len(self._events) < WAITING_EVENTS:
@@ -55,6 +58,11 @@ class Listener:
         previews, self._previews = list(self._previews.values()), {}
         return previews
 
+    def dismiss(self) -> None:
+        """Tell it to go."""
+        self.dismissed = True
+        self._woken.set()
+
     async def wait(self, seconds: float) -> list[JobEvent] | None:
         """What came since the last call; None where the job has to be read.
 
@@ -72,9 +80,13 @@ class Listener:
 class EventHub:
     """The listeners of one process."""
 
-    def __init__(self, events: EventLog, previews: PreviewFeed | None = None) -> None:
+    def __init__(self, events: EventLog, previews: PreviewFeed | None = None, *, most_of_an_owner: int = 0) -> None:
+        """`most_of_an_owner` listeners may be there at once; 0 sets no limit."""
         self.log = events
         self._previews = previews
+        self._most = most_of_an_owner
+        self._owners: Counter[str] = Counter()
+        self._ending = False
         self._listeners: dict[str, set[Listener]] = defaultdict(set)
         self._reader: asyncio.Task[None] | None = None
         self._watcher: asyncio.Task[None] | None = None
@@ -85,22 +97,48 @@ class EventHub:
         """How many listeners there are."""
         return sum(map(len, self._listeners.values()))
 
+    def has_room(self, owner: str) -> bool:
+        """Whether the owner may have one listener more."""
+        return not self._most or self._owners[owner] < self._most
+
+    def require_room(self, owner: str) -> None:
+        """Be sure that the owner may have one listener more.
+
+        Raises:
+            TooManyListeners: there are as many as may be.
+        """
+        if not self.has_room(owner):
+            allowance = Allowance("listeners", self._most, None, 0, COME_BACK_SECONDS)
+            raise TooManyListeners(allowance, retry_seconds=COME_BACK_SECONDS)
+
     @asynccontextmanager
-    async def listen(self, job_id: str) -> AsyncIterator[Listener]:
-        """Be told what happens to the job from now on.
+    async def listen(self, job_id: str, *, owner: str) -> AsyncIterator[Listener]:
+        """Be told what happens to the owner's job from now on.
 
         Raises:
             JobStoreUnavailable: the feed can't be read.
         """
         listener = Listener()
         self._listeners[job_id].add(listener)
+        self._owners[owner] += 1
+        if self._ending:
+            listener.dismiss()
         try:
             await self._start()
             yield listener
         finally:
+            self._owners[owner] -= 1
+            self._owners += Counter()  # forgets those who have none
             self._listeners[job_id].discard(listener)
             if not self._listeners[job_id]:
                 del self._listeners[job_id]
+
+    def dismiss_all(self) -> None:
+        """Tell everybody to go, and whoever still comes: the process is about to end."""
+        self._ending = True
+        for listeners in self._listeners.values():
+            for listener in listeners:
+                listener.dismiss()
 
     async def close(self) -> None:
         """Stop reading."""

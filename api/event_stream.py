@@ -1,7 +1,7 @@
 """Writes a job's events to one caller as server-sent events, until the job's end, the caller's leaving or a stall.
 
-A caller that doesn't take what it is sent is cut off; it comes back with `Last-Event-ID` and misses nothing. Comments
-(pings) keep idle connections open through proxies.
+The end of the process ends the stream too. A caller that doesn't take what it is sent is cut off; it comes back with
+`Last-Event-ID` and misses nothing. Comments (pings) keep idle connections open through proxies.
 """
 
 from __future__ import annotations
@@ -31,15 +31,15 @@ ReadJob = Callable[[], Awaitable[Job]]
 
 
 async def follow(
-    read_job: ReadJob, hub: EventHub, job_id: str, *, after: str, ping_seconds: float = PING_SECONDS
+    read_job: ReadJob, hub: EventHub, job_id: str, *, owner: str, after: str, ping_seconds: float = PING_SECONDS
 ) -> AsyncGenerator[JobEvent | Preview | None]:
     """Events that come after a place, until the job has ended; None now and then where nothing happens.
 
     Previews come between them as they are heard, and never again.
     """
-    async with hub.listen(job_id) as listener:
+    async with hub.listen(job_id, owner=owner) as listener:
         news: Iterable[JobEvent] = await _whole_story(read_job, hub, job_id)
-        while True:
+        while not listener.dismissed:
             for event in news:
                 if order(event.place) > order(after):
                     after = event.place

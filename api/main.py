@@ -5,12 +5,14 @@ uvicorn's own access log stays off: it prints query strings, and a signed link's
 
 from __future__ import annotations
 
+import socket
 import sys
 
 import uvicorn
 from fastapi import FastAPI
 
 from api.app import create_app
+from api.event_hub import EventHub
 from api.services import connect
 from darkroom.errors import ConfigurationError
 from darkroom.logs import configure_logging
@@ -28,6 +30,19 @@ from darkroom.settings import (
 )
 
 SHUTDOWN_SECONDS = 10
+START_FAILED = 3  # uvicorn's own exit code
+
+
+class Server(uvicorn.Server):
+    """A server that tells listeners to go before it waits for what is under way."""
+
+    def __init__(self, config: uvicorn.Config, hub: EventHub) -> None:
+        super().__init__(config)
+        self._hub = hub
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        self._hub.dismiss_all()
+        await super().shutdown(sockets)
 
 
 def app_from_env() -> FastAPI:
@@ -57,7 +72,7 @@ def main() -> None:
         app = app_from_env()
     except ConfigurationError as error:
         sys.exit(f"darkroom api: {error.detail}")
-    uvicorn.run(
+    config = uvicorn.Config(
         app,
         host=settings.host,
         port=settings.port,
@@ -67,3 +82,7 @@ def main() -> None:
         proxy_headers=False,  # uvicorn would believe every local sender; api.client_address reads them
         timeout_graceful_shutdown=SHUTDOWN_SECONDS,
     )
+    server = Server(config, app.state.hub)
+    server.run()
+    if not server.started:
+        sys.exit(START_FAILED)

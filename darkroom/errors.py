@@ -114,10 +114,23 @@ class QuotaExceeded(RateLimited):
         self.args = (self.detail,)
 
 
+class BudgetExhausted(QuotaExceeded):
+    """This owner's budget for the day is used up; wait as long as Retry-After says."""
+
+    code = "budget_exhausted"
+
+
 _CAPS = {
     "queued": "As many jobs are waiting as this owner may have ({quota}): let some start, or cancel some.",
+    "budget": "This owner's budget for a day has no room for this job ({quota} megapixels times steps, UTC).",
     "cost": "This owner has asked for as much as one minute allows ({quota} megapixels times steps).",
 }
+
+
+class TooManyListeners(RateLimited):
+    """This owner follows as many jobs at once as one may: let some streams end, or use webhooks."""
+
+    code = "too_many_listeners"
 
 
 class OwnerSuspended(InvalidRequest):

@@ -179,6 +179,9 @@ class ApiSettings(_Settings):
     max_image_bytes: int = Field(10_485_760, ge=1_024, description="Largest file of an input image.")
     max_json_depth: int = Field(16, ge=2, le=64, description="Deepest nesting of a request body.")
     max_wait_seconds: int = Field(60, ge=0, le=300, description="Longest wait that `Prefer: wait` may ask for.")
+    max_listeners: int = Field(
+        200, ge=0, description="Streams and waits of one owner at once, in each API process; 0 sets no limit."
+    )
     requests_per_minute: int = Field(6_000, ge=0, description="Requests that one API key may make; 0 sets no limit.")
     refusals_per_minute: int = Field(
         60, ge=0, description="Requests without a valid key that one address may make before 429; 0 sets no limit."

@@ -55,4 +55,6 @@ async def follow_job(
         end = story(job, await hub.log.of_job(job_id))[-1]
         if order(after) >= order(end.place):
             return Response(status_code=204)
-    return EventStream(follow(read_job, hub, job_id, after=after), until=partial(services.keys.until_dead, key))
+    hub.require_room(key.owner)
+    events = follow(read_job, hub, job_id, owner=key.owner, after=after)
+    return EventStream(events, until=partial(services.keys.until_dead, key))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import time
 from contextlib import suppress
 from typing import Annotated
@@ -11,7 +10,8 @@ from fastapi import APIRouter, Header, Path, Query, Request, Response
 from starlette.concurrency import run_in_threadpool
 
 from api.auth import CancelKey, ReadKey
-from api.dependencies import ServicesDep, SettingsDep
+from api.dependencies import HubDep, ServicesDep, SettingsDep
+from api.event_hub import EventHub, Listener
 from api.headers import preferred_wait
 from api.job_views import place_of, retry_after, view_of
 from api.openapi import errors
@@ -22,10 +22,8 @@ from darkroom.jobs import Job, JobStatus
 from darkroom.object_store import ObjectStore, job_places
 
 router = APIRouter(tags=["jobs"])
-# Between two looks at a job somebody waits for: a small part of the wait so far, so that the answer is never late by
-# more than that part, and a long wait costs little.
-LATENESS = 0.03
-LEAST_PAUSE_SECONDS, LONGEST_PAUSE_SECONDS = 0.02, 0.5
+# Whoever waits is told by an event; a look now and then finds what the feed of events lost, and callers who left.
+LOOK_SECONDS, PRESENCE_SECONDS = 10.0, 0.5
 MOST_JOBS = 100
 JobId = Annotated[str, Path(description="The id that `POST /generate` gave.", examples=[JOB_ID])]
 _FOUND = {
@@ -44,17 +42,22 @@ async def read_job(
     key: ReadKey,
     services: ServicesDep,
     settings: SettingsDep,
+    hub: HubDep,
     request: Request,
     response: Response,
     prefer: Annotated[
         str | None, Header(description="`wait=N` answers when the job has ended, after N seconds at the latest.")
     ] = None,
 ) -> JobBody:
-    """The job's status, recipe, progress and images."""
+    """The job's status, recipe, progress and images.
+
+    A wait that would be one listener too many is not granted: the answer comes at once, without `Preference-Applied`.
+    """
     seconds = preferred_wait(prefer, longest=settings.max_wait_seconds)
     job = await services.jobs.get(job_id, owner=key.owner)
-    if seconds is not None:
-        job = await _ended(job, services, request, seconds=seconds)
+    if seconds is not None and hub.has_room(key.owner):
+        if seconds and not job.status.is_terminal:
+            job = await _ended(job, services, hub, request, seconds=seconds)
         if not await services.keys.is_alive(key):  # it may have been revoked while its owner waited
             raise NotAuthenticated
         response.headers["Preference-Applied"] = f"wait={seconds}"
@@ -73,7 +76,7 @@ async def list_jobs(
 ) -> JobPage:
     """One page; it may be short, even empty, and still have a next one. Places in the queue are left out.
 
-    Jobs that ended more than a day ago are not listed; each can still be read by its id until its retention passes.
+    Jobs that ended more than a day ago are read from the object store, so a page of them takes longer.
     """
     page = await services.jobs.list_jobs(key.owner, status=status, limit=limit, cursor=cursor)
     views = [await view_of(job, services, place=Place()) for job in page.jobs]
@@ -106,13 +109,25 @@ def _delete_objects(objects: ObjectStore, job_id: str) -> None:
         objects.delete_prefix(place)
 
 
-async def _ended(job: Job, services: Services, request: Request, *, seconds: float) -> Job:
+async def _ended(job: Job, services: Services, hub: EventHub, request: Request, *, seconds: float) -> Job:
     """The job when it has ended, when the time is up, or when nobody listens any more."""
-    began = time.monotonic()
-    while not job.status.is_terminal and (waited := time.monotonic() - began) < seconds:
-        if await request.is_disconnected():
-            break
-        pause = min(max(waited * LATENESS, LEAST_PAUSE_SECONDS), LONGEST_PAUSE_SECONDS)
-        await asyncio.sleep(min(pause, seconds - waited))
-        job = await services.jobs.get(job.id, owner=job.owner)
+    until = time.monotonic() + seconds
+    async with hub.listen(job.id, owner=job.owner) as listener:
+        while not job.status.is_terminal:
+            job = await services.jobs.get(job.id, owner=job.owner)  # what came before we listened
+            if not job.status.is_terminal and not await _has_news(listener, request, until=until):
+                break
     return job
+
+
+async def _has_news(listener: Listener, request: Request, *, until: float) -> bool:
+    """Wait until a look at the job is worth it; False when the wait is over."""
+    next_look = time.monotonic() + LOOK_SECONDS
+    while (now := time.monotonic()) < until and not listener.dismissed and not await request.is_disconnected():
+        if now >= next_look:
+            return True
+        with suppress(TimeoutError):
+            told = await listener.wait(min(until - now, PRESENCE_SECONDS))
+            if told is None or any(event.status.is_terminal for event in told):
+                return True
+    return False

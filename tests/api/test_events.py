@@ -4,10 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
+import signal
 import threading
+import time
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import httpx2
@@ -24,8 +28,9 @@ from darkroom.jobs import Job, JobStatus
 from darkroom.keys import KeyStore, Scope
 from darkroom.redis_client import make_async_redis
 from darkroom.settings import JobSettings, RedisSettings
-from tests.api.service import Caller, LiveApi, Places, Worker
+from tests.api.service import Caller, LiveApi, Places, Worker, live_process
 from tests.darkroom.factories import make_job
+from tests.fixtures.processes import eventually
 from tests.fixtures.secret_file import SEALER
 
 
@@ -127,6 +132,52 @@ def test_fifty_listeners_hear_the_same_by_one_reader(live_api: LiveApi, keys: Ke
     assert {tuple(event.name for event in events) for events in heard} == {("queued", "started", "succeeded")}
 
 
+@pytest.mark.slow
+def test_owner_has_so_many_listeners_who_go_when_the_process_ends(
+    places: Places, keys: KeyStore, tmp_path: Path
+) -> None:
+    heard: list[list[str]] = []
+    waited: list[str] = []
+    log = tmp_path / "api.log"
+    with live_process(places, log=log, DARKROOM_MAX_LISTENERS="3") as live, one_client(live.url) as http:
+        caller, other = Caller(http, keys), Caller(http, keys)
+        job_id, others = caller.submit(), other.submit()
+        url = f"{live.url}/jobs/{job_id}"
+
+        def wait() -> None:
+            headers = caller.headers(Prefer="wait=50")
+            waited.append(httpx2.get(url, headers=headers, trust_env=False, timeout=60).json()["status"])
+
+        def follow_it() -> None:
+            heard.append([event.name for event in read(caller_text(live, caller, job_id))])
+
+        with listening(1, wait), listening(2, follow_it):
+            refused = eventually(lambda: over_the_cap(http, f"/jobs/{job_id}/events", caller), seconds=10)
+            at_once = caller.get(f"/jobs/{job_id}", Prefer="wait=50")
+            with http.stream("GET", f"/jobs/{others}/events", headers=other.headers()) as stream:
+                allowed = stream.status_code
+            began = time.monotonic()
+            os.kill(live.pid, signal.SIGTERM)
+        took = time.monotonic() - began
+
+    assert refused == (429, "5")
+    assert (at_once.status_code, at_once.headers.get("Preference-Applied")) == (200, None)
+    assert allowed == 200
+    assert heard == [["queued"]] * 2
+    assert waited == ["queued"]
+    assert took < 8  # uvicorn alone would cut them off after ten seconds
+
+
+def one_client(url: str) -> httpx2.Client:
+    return httpx2.Client(base_url=url, trust_env=False, timeout=60)
+
+
+def over_the_cap(http: httpx2.Client, path: str, caller: Caller) -> tuple[int, str] | None:
+    """The refusal of one listener more, or None where there was still room."""
+    with http.stream("GET", path, headers=caller.headers()) as answer:
+        return None if answer.status_code == 200 else (answer.status_code, answer.headers["Retry-After"])
+
+
 def caller_text(live_api: LiveApi, caller: Caller, job_id: str) -> str:
     url = f"{live_api.url}/jobs/{job_id}/events"
     response = httpx2.get(url, headers=caller.headers(), trust_env=False, timeout=60)
@@ -185,7 +236,7 @@ class Desk:
         def read_job() -> Awaitable[Job]:
             return self.jobs.get(job.id, owner=job.owner)
 
-        return follow(read_job, self.hub, job.id, after="0-0", ping_seconds=ping_seconds)
+        return follow(read_job, self.hub, job.id, owner=job.owner, after="0-0", ping_seconds=ping_seconds)
 
     async def names(self, job: Job, *, ping_seconds: float = 15.0) -> list[str]:
         return [event.name if event else "ping" async for event in self.follow(job, ping_seconds=ping_seconds)]
