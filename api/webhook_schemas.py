@@ -62,7 +62,21 @@ class ReplayRequest(_Body):
     )
 
 
-REQUEST_BODIES: tuple[type[BaseModel], ...] = (EndpointRequest, EndpointChanges, RotationRequest, ReplayRequest)
+class EventsRequest(_Body):
+    """Which events are sent to an endpoint again."""
+
+    event_ids: tuple[Annotated[str, Field(max_length=200)], ...] = Field(
+        min_length=1, max_length=1_000, description="Ids that `GET /webhooks/{endpoint_id}/attempts` showed."
+    )
+
+
+REQUEST_BODIES: tuple[type[BaseModel], ...] = (
+    EndpointRequest,
+    EndpointChanges,
+    RotationRequest,
+    ReplayRequest,
+    EventsRequest,
+)
 
 
 class EndpointBody(_Body):

@@ -120,11 +120,15 @@ class Metrics:
         self.webhooks_overdue = self._gauge(
             "darkroom_webhooks_overdue_seconds", "How long the first delivery that is due has been due."
         )
+        self.webhooks_overflow = self._gauge(
+            "darkroom_webhooks_overflow", "Deliveries given up so far because their owner had too many waiting."
+        )
 
-    def observe_outbox(self, waiting: int, overdue: float) -> None:
+    def observe_outbox(self, waiting: int, overdue: float, too_many: int) -> None:
         """Set the outbox's gauges."""
         self.webhooks_waiting.set(waiting)
         self.webhooks_overdue.set(overdue)
+        self.webhooks_overflow.set(too_many)
 
     def observe_queues(self, queues: Mapping[Tier, tuple[int, int, float]]) -> None:
         """Set the queue gauges: (queued, running, age of the oldest) of each tier."""

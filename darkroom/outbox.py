@@ -1,7 +1,8 @@
 """The outbox: what webhooks still have to be sent. The job scripts fill it, in the same step as a job's change.
 
 A delivery is one event for one receiver. It is claimed under a lease and settled once: delivered, due again later, or
-given up and kept for its owner to replay. At least once, never lost: who claims and dies, has not settled.
+given up. What arrived is kept for a while, what was given up for longer, for its owner to replay. At least once, never
+lost: who claims and dies, has not settled. Of one owner so many may wait; one more, and the oldest is given up.
 """
 
 from __future__ import annotations
@@ -19,8 +20,7 @@ from darkroom.redis_client import redis_errors
 
 JOB_TARGET = "job"  # stands for the webhook that a job names itself
 TEST_EVENT = "webhook.test"
-MOST_UNDELIVERED = 1_000  # of one owner
-UNDELIVERED_SECONDS = 30 * 24 * 3600
+MOST_UNDELIVERED = 1_000  # of one owner, as in outbox.lua
 
 
 @dataclass(frozen=True)
@@ -73,7 +73,7 @@ class Outbox:
     async def put_test(self, owner: str, endpoint_id: str) -> str:
         """Have a test event sent to an endpoint; gives the event's id."""
         event = f"evt_test_{secrets.token_hex(12)}"
-        await self._run("outbox_put", event, endpoint_id, "type", TEST_EVENT, "owner", owner)
+        await self._run("outbox_put", event, endpoint_id, owner, TEST_EVENT)
         return event
 
     async def undelivered(self, owner: str, *, limit: int) -> list[Delivery]:
@@ -87,14 +87,17 @@ class Outbox:
         return [_read(delivery_id, record) for delivery_id, record in zip(ids, records, strict=True) if record]
 
     async def replay(self, owner: str, ids: Iterable[str] | None = None) -> int:
-        """Make given-up deliveries of an owner due again, all of them by default; gives how many there were."""
+        """Make deliveries of an owner due again: given-up ones, all by default, or by id also some that arrived.
+
+        Gives how many there were.
+        """
         chosen = list(ids) if ids is not None else await self._undelivered_ids(owner, MOST_UNDELIVERED)
         return int(await self._run("outbox_replay", owner, *chosen))
 
-    async def backlog(self) -> tuple[int, float]:
-        """How many deliveries wait, and for how many seconds the first one due has been due."""
-        waiting, overdue = await self._run("outbox_backlog")
-        return int(waiting), float(overdue)
+    async def backlog(self) -> tuple[int, float, int]:
+        """How many deliveries wait, for how long the first one due has been due, how many were ever too many."""
+        waiting, overdue, too_many = await self._run("outbox_backlog")
+        return int(waiting), float(overdue), int(too_many)
 
     async def _undelivered_ids(self, owner: str, limit: int) -> list[str]:
         with redis_errors():
@@ -102,16 +105,7 @@ class Outbox:
         return [str(delivery_id) for delivery_id in ids]
 
     async def _settle(self, delivery: Delivery, verb: str, *, after: float = 0.0, reason: str = "") -> None:
-        await self._run(
-            "outbox_settle",
-            delivery.id,
-            delivery.token,
-            verb,
-            after,
-            reason,
-            MOST_UNDELIVERED,
-            UNDELIVERED_SECONDS,
-        )
+        await self._run("outbox_settle", delivery.id, delivery.token, verb, after, reason)
 
     async def _run(self, name: str, *args: str | float) -> Any:
         script = load_script(name)
@@ -120,6 +114,11 @@ class Outbox:
                 return await self._redis.evalsha(script.sha, 0, *args)
             except NoScriptError:  # a fresh or restarted server
                 return await self._redis.eval(script.text, 0, *args)
+
+
+def delivery_id(event: str, target: str) -> str:
+    """The id of the delivery that brings the event there, as outbox.lua makes it."""
+    return f"{event}:{target}"
 
 
 def _delivery(delivery_id: str, flat: list[str]) -> Delivery:

@@ -19,6 +19,7 @@ from api.webhook_schemas import (
     EndpointChanges,
     EndpointList,
     EndpointRequest,
+    EventsRequest,
     NewEndpointBody,
     ReplayedBody,
     ReplayRequest,
@@ -30,12 +31,13 @@ from api.webhook_schemas import (
 )
 from darkroom.delivery_log import ENTRIES
 from darkroom.errors import DeliveryNotFound, EndpointDisabled, FieldProblem, InvalidParams
-from darkroom.outbox import JOB_TARGET, MOST_UNDELIVERED
+from darkroom.outbox import JOB_TARGET, MOST_UNDELIVERED, delivery_id
 from darkroom.webhook_urls import BadWebhookUrl, read_webhook_url
 
 router = APIRouter(prefix="/webhooks", tags=["webhooks"])
 _NEW, _CHANGES = JsonBody(EndpointRequest), JsonBody(EndpointChanges)
 _ROTATION, _REPLAY = JsonBody(RotationRequest, may_be_empty=True), JsonBody(ReplayRequest, may_be_empty=True)
+_EVENTS = JsonBody(EventsRequest)
 EndpointId = Annotated[str, Path(max_length=64, description="The endpoint's id.", examples=[ENDPOINT_ID])]
 _READ = errors(401, 403, 404, 422, 429, 503)
 _WRITE = errors(400, 401, 403, 404, 409, 413, 415, 422, 429, 503)
@@ -87,6 +89,24 @@ async def replay_undelivered(
     """Each gets all its attempts again, under the event id that it had."""
     replayed = await services.webhooks.outbox.replay(key.owner, body.ids)
     if body.ids and not replayed:
+        raise DeliveryNotFound
+    return ReplayedBody(replayed=replayed)
+
+
+@router.post("/{endpoint_id}/replay", summary="Send events again", responses=_WRITE, openapi_extra=_EVENTS.openapi)
+async def replay_events(
+    endpoint_id: EndpointId,
+    key: GenerateKey,
+    services: ServicesDep,
+    body: Annotated[EventsRequest, Depends(_EVENTS)],
+) -> ReplayedBody:
+    """Also those that arrived, for three days (the latest thousand of an owner), each under the event id that it had.
+
+    `job` as endpoint stands for the webhooks that jobs named themselves.
+    """
+    wanted = [delivery_id(event, endpoint_id) for event in body.event_ids]
+    replayed = await services.webhooks.outbox.replay(key.owner, wanted)
+    if not replayed:
         raise DeliveryNotFound
     return ReplayedBody(replayed=replayed)
 

@@ -31,6 +31,7 @@ NEEDED: dict[tuple[str, str], Scope | str] = {
     ("DELETE", "/webhooks/{endpoint_id}"): G,
     ("POST", "/webhooks/{endpoint_id}/rotate"): G,
     ("POST", "/webhooks/{endpoint_id}/test"): G,
+    ("POST", "/webhooks/{endpoint_id}/replay"): G,
     ("GET", "/webhooks/{endpoint_id}/attempts"): R,
     ("GET", "/models"): ANY_KEY,
     ("GET", "/schedulers"): ANY_KEY,

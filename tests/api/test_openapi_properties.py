@@ -51,6 +51,7 @@ OPERATIONS = [
     ("DELETE", "/webhooks/{endpoint_id}"),
     ("POST", "/webhooks/{endpoint_id}/rotate"),
     ("POST", "/webhooks/{endpoint_id}/test"),
+    ("POST", "/webhooks/{endpoint_id}/replay"),
     ("GET", "/webhooks/{endpoint_id}/attempts"),
     ("GET", "/objects/{key}"),
     ("GET", "/livez"),

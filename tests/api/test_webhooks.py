@@ -44,6 +44,21 @@ def bury(places: Places, owner: str) -> str:
     return asyncio.run(story())
 
 
+def deliver(places: Places, owner: str) -> list[str]:
+    """Have the owner's due events arrive; their ids."""
+
+    async def story() -> list[str]:
+        client = make_async_redis(RedisSettings(redis_url=places.redis_url))
+        outbox = Outbox(client)
+        own = [one for one in await outbox.claim(1_000, lease_seconds=60) if one.owner == owner]
+        for delivery in own:
+            await outbox.delivered(delivery)
+        await client.connection_pool.disconnect()
+        return [delivery.event for delivery in own]
+
+    return asyncio.run(story())
+
+
 def test_secret_is_shown_once(caller: Caller) -> None:
     made = make(caller, events=["job.succeeded"], description="shop")
 
@@ -151,6 +166,20 @@ def test_jobs_events_reach_the_endpoint_and_can_be_replayed(caller: Caller, plac
     assert replayed.json() == {"replayed": 1}
     assert call(caller, "POST", "/undelivered/replay", {"ids": [buried]}).status_code == 404
     assert call(caller, "POST", "/undelivered/replay").json() == {"replayed": 0}
+
+
+def test_event_that_arrived_can_be_sent_again_to_its_endpoint(
+    caller: Caller, make_caller: Callable[..., Caller], places: Places
+) -> None:
+    made = make(caller)
+    caller.generate({"prompt": "forbidden-test-token"})
+    [event] = deliver(places, caller.owner)
+
+    assert call(make_caller(), "POST", f"/{made['id']}/replay", {"event_ids": [event]}).status_code == 404
+    assert call(caller, "POST", f"/{made['id']}/replay", {"event_ids": [event]}).json() == {"replayed": 1}
+    assert call(caller, "POST", f"/{made['id']}/replay", {"event_ids": [event]}).status_code == 404
+    assert call(caller, "POST", f"/{made['id']}/replay", {"event_ids": []}).status_code == 422
+    assert deliver(places, caller.owner) == [event]
 
 
 def test_undelivered_events_of_others_are_neither_seen_nor_replayed(

@@ -22,6 +22,11 @@ Story = Callable[[Outbox], Awaitable[Any]]
 FAN_OUT = make_script(
     "fan_out", "local job = cjson.decode(ARGV[2])\nfan_out(ARGV[1], job, ARGV[3], ARGV[4], clock())\nreturn 1"
 )
+_PUT_MANY = make_script(
+    "put_many",
+    "for i = 0, ARGV[1] - 1 do put_delivery('evt_' .. i, 'job', 'acme', clock(), {'time', 0, 'type', 'test'}) end",
+)
+MOST_WAITING = 10_000  # of one owner, as in outbox.lua
 LEASE = 30.0
 
 
@@ -128,15 +133,53 @@ def test_claim_that_was_never_settled_is_due_again_at_the_same_attempt(
     assert (after[0].event, after[0].attempt) == (first[0].event, 1)
 
 
-def test_delivered_is_done(run: Callable[[Story], Any], happen: Callable[..., None], redis_client: redis.Redis) -> None:
+def test_delivered_is_done_and_kept_for_some_days(
+    run: Callable[[Story], Any], happen: Callable[..., None], redis_client: redis.Redis
+) -> None:
     happen(webhook={"url": "sealed"})
 
-    async def story(outbox: Outbox) -> tuple[int, float]:
+    async def story(outbox: Outbox) -> tuple[int, float, int]:
         await outbox.delivered((await outbox.claim(1, lease_seconds=LEASE))[0])
         return await outbox.backlog()
 
-    assert run(story) == (0, 0.0)
-    assert redis_client.keys("darkroom:delivery:*") == []
+    assert run(story) == (0, 0.0, 0)
+    assert 0 < redis_client.ttl("darkroom:delivery:evt_1:job") < 4 * 86_400
+    assert redis_client.zcard("darkroom:outbox:acme") == 0
+
+
+def test_delivered_event_can_be_sent_again_by_its_owner_alone(
+    run: Callable[[Story], Any], happen: Callable[..., None], redis_client: redis.Redis
+) -> None:
+    happen(webhook={"url": "sealed"})
+
+    async def story(outbox: Outbox) -> tuple[int, int, int, list[Delivery]]:
+        [first] = await outbox.claim(1, lease_seconds=LEASE)
+        await outbox.delivered(first)
+        theirs, unnamed = await outbox.replay("other", [first.id]), await outbox.replay("acme")
+        mine = await outbox.replay("acme", [first.id])
+        return theirs, unnamed, mine, await outbox.claim(1, lease_seconds=LEASE)
+
+    theirs, unnamed, mine, [again] = run(story)
+    assert (theirs, unnamed, mine) == (0, 0, 1)
+    assert (again.event, again.url, again.attempt) == ("evt_1", "sealed", 1)
+    assert redis_client.ttl("darkroom:delivery:evt_1:job") == -1
+
+
+@pytest.mark.slow
+def test_owner_whom_nobody_delivers_to_gives_up_the_oldest_and_nobody_elses(
+    run: Callable[[Story], Any], happen: Callable[..., None], redis_client: redis.Redis
+) -> None:
+    happen("evt_theirs", webhook={"url": "sealed"}, owner="other")
+    redis_client.eval(_PUT_MANY.text, 0, MOST_WAITING)
+    happen("evt_last", webhook={"url": "sealed"})
+
+    async def story(outbox: Outbox) -> tuple[tuple[int, float, int], list[Delivery]]:
+        return await outbox.backlog(), await outbox.undelivered("acme", limit=10)
+
+    (waiting, _, too_many), [given_up] = run(story)
+    assert (waiting, too_many) == (MOST_WAITING + 1, 1)
+    assert (given_up.event, given_up.reason, given_up.attempt) == ("evt_0", "too_many_waiting", 0)
+    assert redis_client.zscore("darkroom:outbox", "evt_theirs:job") is not None
 
 
 def test_retry_counts_an_attempt_and_postponing_does_not(
@@ -232,7 +275,7 @@ def test_backlog_tells_how_late_the_first_one_is(
     [seconds, _] = redis_client.time()
     redis_client.zadd("darkroom:outbox", {"evt_1:job": seconds - 100})
 
-    waiting, overdue = run(lambda outbox: outbox.backlog())
+    waiting, overdue, _ = run(lambda outbox: outbox.backlog())
 
     assert (waiting, 99 < overdue < 110) == (1, True)
 
