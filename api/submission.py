@@ -68,14 +68,13 @@ class Submission:
         inputs = await self._inputs.decode(job_id, upload.files)
         prepared = await anyio.to_thread.run_sync(self._prepare, request, owner, inputs.images)
         job = _new_job(job_id, request, prepared, owner=owner)
-        if job.status is JobStatus.QUEUED:
+        terms, idempotency = self._services.owners.of(owner), _idempotency(request, idempotency_key)
+        if inputs.files and job.status is JobStatus.QUEUED:
+            await self._services.jobs.require_room(job, idempotency=idempotency, terms=terms)
             await self._inputs.put(inputs)
         try:
             submitted = await self._services.jobs.submit(
-                job,
-                idempotency=_idempotency(request, idempotency_key),
-                deadline_seconds=request.deadline_seconds,
-                terms=self._services.owners.of(owner),
+                job, idempotency=idempotency, deadline_seconds=request.deadline_seconds, terms=terms
             )
         except InvalidRequest:  # nothing was stored; after an outage the record may be there, so then they stay
             await self._inputs.discard(job_id, inputs)

@@ -35,6 +35,14 @@ class Page:
 
 
 @dataclass(frozen=True)
+class Listed:
+    """A page as the script gives it: of archived jobs it knows the ids alone."""
+
+    rows: tuple[Job | str, ...]
+    next_cursor: str | None
+
+
+@dataclass(frozen=True)
 class QueueState:
     """Where a queued job stands. The estimates come from runs that ended lately; None before there were any."""
 

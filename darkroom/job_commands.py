@@ -14,6 +14,7 @@ from typing import Any, Generic, TypeVar
 from darkroom.errors import (
     Allowance,
     BadCursor,
+    BudgetExhausted,
     ClaimHeld,
     IdempotencyMismatch,
     InvalidRequest,
@@ -32,13 +33,14 @@ from darkroom.job_answers import (
     Filed,
     IdempotencyKey,
     Lease,
-    Page,
+    Listed,
     QueueState,
     Submitted,
     TierCounts,
 )
 from darkroom.job_ids import is_job_id
 from darkroom.job_record import (
+    cost,
     decode_flat,
     decode_job,
     encode_error,
@@ -67,7 +69,8 @@ _REFUSALS: Mapping[str, type[InvalidRequest]] = {
     "held": JobHeld,
     "gone": JobGone,
 }
-_WINDOWS: Mapping[str, int | None] = {"overloaded": None, "queued": None, "cost": 60}  # of the caps, by name
+# Seconds that a cap is counted over, by its name.
+_WINDOWS: Mapping[str, int | None] = {"overloaded": None, "queued": None, "cost": 60, "budget": 86_400}
 OUTCOMES = TRANSITIONS[JobStatus.RUNNING] - {JobStatus.QUEUED}  # what a commit may ask for
 
 
@@ -111,12 +114,21 @@ def submit(
         idempotency.fingerprint if idempotency else "",
         settings.idempotency_ttl_seconds,
         settings.age_cap_seconds,
-        settings.max_queued,
-        "" if terms.max_queued is None else terms.max_queued,
-        "" if terms.cost_per_minute is None else terms.cost_per_minute,
+        *_caps(settings, terms),
         *fields,
         parse=parse,
     )
+
+
+def admission(
+    job: Job, *, idempotency: IdempotencyKey | None, settings: JobSettings, terms: OwnerSettings
+) -> Command[None]:
+    def parse(answer: list[Any]) -> None:
+        if answer:
+            _raise_refusal(answer[0], answer[2])
+
+    name = _idempotency_name(job.owner, idempotency) if idempotency else ""
+    return _command("admission", job.owner, job.tier, cost(job.params), name, *_caps(settings, terms), parse=parse)
 
 
 def get(job_id: str, *, owner: str, sealer: Sealer | None) -> Command[Job | None]:
@@ -140,9 +152,12 @@ def get(job_id: str, *, owner: str, sealer: Sealer | None) -> Command[Job | None
 
 def list_jobs(
     owner: str, *, status: JobStatus | None, limit: int, cursor: str | None, sealer: Sealer | None
-) -> Command[Page]:
-    def parse(answer: list[Any]) -> Page:
-        return Page(jobs=tuple(decode_flat(flat, sealer) for flat in answer[1:]), next_cursor=answer[0] or None)
+) -> Command[Listed]:
+    def read(flat: list[str]) -> Job | str:
+        return flat[1] if flat[0] == "archived" else decode_flat(flat, sealer)
+
+    def parse(answer: list[Any]) -> Listed:
+        return Listed(rows=tuple(map(read, answer[1:])), next_cursor=answer[0] or None)
 
     if cursor is not None and not (cursor.isascii() and cursor.isdecimal() and len(cursor) < 16):
         raise BadCursor
@@ -328,6 +343,12 @@ def _command(name: str, *args: str | float, parse: Callable[[Any], T]) -> Comman
     return Command(script=load_script(name), args=tuple(str(arg) for arg in args), parse=parse)
 
 
+def _caps(settings: JobSettings, terms: OwnerSettings) -> list[str | float]:
+    """As caps.lua reads them."""
+    caps = (settings.max_queued, terms.max_queued, terms.cost_per_minute, terms.budget_per_day)
+    return ["" if cap is None else cap for cap in caps]
+
+
 def _raise_refusal(outcome: str, numbers: Sequence[int]) -> None:
     """Nothing was stored, because of whom or of how much."""
     if outcome == "suspended":
@@ -337,6 +358,8 @@ def _raise_refusal(outcome: str, numbers: Sequence[int]) -> None:
         allowance = Allowance(outcome, quota, _WINDOWS[outcome], left, whole)
         if outcome == "overloaded":
             raise Overloaded(allowance, retry_seconds=wait)
+        if outcome == "budget":
+            raise BudgetExhausted(allowance, retry_seconds=wait)
         raise QuotaExceeded(allowance, retry_seconds=wait)
 
 

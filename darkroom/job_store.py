@@ -37,7 +37,7 @@ from darkroom.jobs import ImageRecord, Job, JobError, JobStatus, Tier
 from darkroom.judgements import Judgement
 from darkroom.owners import OwnerSettings
 from darkroom.previews import Preview
-from darkroom.queue_control import PAUSED_TIERS
+from darkroom.queue_control import PAUSED_TIERS, SUSPENDED
 from darkroom.redis_client import redis_errors
 from darkroom.sealing import Sealer
 from darkroom.settings import JobSettings
@@ -116,8 +116,10 @@ class JobStore:
     def list_jobs(
         self, owner: str, *, status: JobStatus | None = None, limit: int = DEFAULT_PAGE, cursor: str | None = None
     ) -> Page:
-        """One page of the owner's jobs, newest first."""
-        return self._run(commands.list_jobs(owner, status=status, limit=limit, cursor=cursor, sealer=self._sealer))
+        """One page of the owner's jobs, newest first, archived ones too."""
+        listed = self._run(commands.list_jobs(owner, status=status, limit=limit, cursor=cursor, sealer=self._sealer))
+        jobs = (_of_row(self._archive, row, owner, status) for row in listed.rows)
+        return Page(tuple(job for job in jobs if job is not None), listed.next_cursor)
 
     def cancel(self, job_id: str, *, owner: str) -> Job:
         """Cancel a waiting job at once, ask a running one's worker to stop; a cancelled one stays cancelled.
@@ -149,13 +151,18 @@ class JobStore:
         return {tier: self._run(commands.counts(tier)) for tier in Tier}
 
     def claimable(self, tier: Tier) -> int:
-        """Jobs that could be claimed now; none of a tier that is paused."""
+        """Jobs that could be claimed now: none of a tier that is paused, and of no owner who is suspended."""
         with redis_errors():
             if self._redis.sismember(PAUSED_TIERS, tier):
                 return 0
-            return int(self._redis.zcard(f"darkroom:ready:{tier}")) + int(
-                self._redis.zcard(f"darkroom:suspects:{tier}")
-            )
+            stopped: Any = self._redis.smembers(SUSPENDED)
+            with self._redis.pipeline(transaction=False) as pipe:
+                for owner in stopped:
+                    pipe.zcard(f"darkroom:line:{tier}:{owner}")
+                pipe.zcard(f"darkroom:ready:{tier}")
+                pipe.zcard(f"darkroom:suspects:{tier}")
+                *held, ready, suspects = map(int, pipe.execute())
+        return max(ready - sum(held), 0) + suspects
 
     def claim(
         self,
@@ -319,6 +326,17 @@ def _from_archive(archive: JobArchive | None, job_id: str, owner: str) -> Job:
     return job
 
 
+def _of_row(archive: JobArchive | None, row: Job | str, owner: str, status: JobStatus | None) -> Job | None:
+    """A listed job; None of an archived one that retention is removing, or whose status was not asked for."""
+    if isinstance(row, Job):
+        return row
+    try:
+        job = _from_archive(archive, row, owner)
+    except JobNotFound:
+        return None
+    return job if status in {None, job.status} else None
+
+
 class AsyncJobStore:
     """The job store for the API's event loop: what a caller may do."""
 
@@ -355,6 +373,16 @@ class AsyncJobStore:
             )
         )
 
+    async def require_room(
+        self, job: Job, *, idempotency: IdempotencyKey | None = None, terms: OwnerSettings = _DEFAULT_TERMS
+    ) -> None:
+        """Look whether a job would be taken now, before anything is stored for it; `submit` decides again.
+
+        Raises:
+            OwnerSuspended, QuotaExceeded, Overloaded: it would not be.
+        """
+        await self._run(commands.admission(job, idempotency=idempotency, settings=self._settings, terms=terms))
+
     async def get(self, job_id: str, *, owner: str) -> Job:
         job = await self._run(commands.get(job_id, owner=owner, sealer=self._sealer))
         if job is None:
@@ -364,9 +392,15 @@ class AsyncJobStore:
     async def list_jobs(
         self, owner: str, *, status: JobStatus | None = None, limit: int = DEFAULT_PAGE, cursor: str | None = None
     ) -> Page:
-        return await self._run(
+        listed = await self._run(
             commands.list_jobs(owner, status=status, limit=limit, cursor=cursor, sealer=self._sealer)
         )
+        jobs = await asyncio.gather(*(self._of_row(row, owner, status) for row in listed.rows))
+        return Page(tuple(job for job in jobs if job is not None), listed.next_cursor)
+
+    async def _of_row(self, row: Job | str, owner: str, status: JobStatus | None) -> Job | None:
+        """Off the loop where it is a file that has to be read."""
+        return row if isinstance(row, Job) else await asyncio.to_thread(_of_row, self._archive, row, owner, status)
 
     async def cancel(self, job_id: str, *, owner: str) -> Job:
         return await self._run(commands.cancel(job_id, owner=owner, sealer=self._sealer))

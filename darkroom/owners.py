@@ -1,7 +1,8 @@
 """What an operator grants each owner: a share of the workers, caps, and how long ended jobs are kept.
 
 `owners.toml` names owners in tables of their own; `[default]` stands for all others, and for what a table leaves out.
-It is read once, at the start of the process that admits jobs. Who is suspended just now, the job store knows.
+It is read once, at the start of the process that admits jobs, and a job keeps the terms under which it was taken. Who
+is suspended just now, the job store knows, and where webhooks go: that holds secrets, so it is no matter for a file.
 """
 
 from __future__ import annotations
@@ -17,6 +18,9 @@ from darkroom.errors import ConfigurationError
 from darkroom.settings import OwnersSettings
 
 DEFAULT = "default"
+_NO_ENDPOINTS = (
+    "webhook endpoints have secrets, so their owners make them: `POST /webhooks`, or `darkroom webhooks create`"
+)
 
 
 class OwnerSettings(BaseModel):
@@ -29,6 +33,9 @@ class OwnerSettings(BaseModel):
     max_running: int | None = Field(None, ge=1, description="Jobs that may run at once; more stay queued.")
     cost_per_minute: float | None = Field(
         None, gt=0, description="Work that may be submitted in a minute, in megapixels times steps."
+    )
+    budget_per_day: float | None = Field(
+        None, gt=0, description="Work that may be submitted in a day (UTC), in megapixels times steps."
     )
     policy: str | None = Field(
         None, max_length=64, description="Name of the safety policy that judges; unset: DARKROOM_POLICY."
@@ -78,6 +85,8 @@ def _merged(shared: Any, table: Any) -> Any:
 
 
 def _read(path: Path, name: str, table: Any) -> OwnerSettings:
+    if isinstance(table, dict) and "endpoints" in table:
+        raise ConfigurationError(f"{path}: {name}.endpoints: {_NO_ENDPOINTS}")
     try:
         return OwnerSettings.model_validate(table)
     except ValidationError as error:

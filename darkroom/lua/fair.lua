@@ -12,7 +12,6 @@
 -- darkroom:backlog:TIER           hash    charges of an owner's jobs in line, together
 -- darkroom:waiting:OWNER          set     queued ids of an owner, in all tiers
 -- darkroom:running:OWNER          set     running ids of an owner, in all tiers
--- darkroom:spent:OWNER            string  when the owner's cost per minute will be whole again, with a TTL
 -- darkroom:suspended              set     owners whose jobs stay queued, and who submit none
 -- darkroom:paused:tiers, darkroom:paused:models   sets  whose jobs stay queued
 

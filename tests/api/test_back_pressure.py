@@ -14,7 +14,7 @@ from darkroom.owners import Owners, OwnerSettings
 from darkroom.queue_control import QueueControl
 from darkroom.redis_client import make_redis
 from darkroom.settings import RedisSettings
-from tests.api.service import Caller, Places, make_services, serving
+from tests.api.service import Caller, Places, make_png, make_services, serving
 
 
 @pytest.fixture
@@ -53,6 +53,45 @@ def test_a_suspended_owner_is_told_so(capped: TestClient, keys: KeyStore, connec
     assert (refused.status_code, refused.json()["code"]) == (403, "owner_suspended")
     QueueControl(connection).resume(caller.owner)
     assert caller.generate().status_code == 202
+
+
+def test_over_the_cap_no_input_image_is_stored(capped: TestClient, keys: KeyStore, places: Places) -> None:
+    caller = Caller(capped, keys)
+    assert caller.generate().status_code == 202
+    stored = sorted(places.objects.rglob("*"))
+
+    refused = caller.generate_form({"prompt": "a red circle"}, {"init_image": make_png(128, 128)})
+
+    assert (refused.status_code, refused.json()["code"]) == (429, "quota_exceeded")
+    assert sorted(places.objects.rglob("*")) == stored
+
+
+def test_repeated_call_with_an_image_finds_its_job_although_the_cap_is_reached(
+    capped: TestClient, keys: KeyStore
+) -> None:
+    caller, files = Caller(capped, keys), {"init_image": make_png(128, 128)}
+    key = {"Idempotency_Key": f'"{caller.owner}"'}
+    first = caller.generate_form({"prompt": "a red circle"}, files, **key)
+
+    again = caller.generate_form({"prompt": "a red circle"}, files, **key)
+
+    assert (first.status_code, again.status_code) == (202, 202)
+    assert again.json()["id"] == first.json()["id"]
+
+
+def test_a_budget_is_for_a_day(places: Places, keys: KeyStore) -> None:
+    cost = 25 * 128 * 128 / 1e6  # megapixels times steps
+    owners = Owners(default=OwnerSettings(budget_per_day=2.5 * cost))
+    with serving(replace(make_services(places), owners=owners)) as client:
+        caller = Caller(client, keys)
+        answers = [caller.generate({"prompt": "a red circle", "num_inference_steps": 25}) for _ in range(3)]
+        smaller = caller.generate({"prompt": "a red circle", "num_inference_steps": 10})
+
+    assert [answer.status_code for answer in answers] == [202, 202, 429]
+    assert answers[2].json()["code"] == "budget_exhausted"
+    assert 1 <= int(answers[2].headers["Retry-After"]) <= 86_400
+    assert answers[2].headers["RateLimit-Policy"] == '"budget";q=1;w=86400'
+    assert smaller.status_code == 202
 
 
 def test_a_full_service_says_when_to_come_back(places: Places, keys: KeyStore, monkeypatch: pytest.MonkeyPatch) -> None:

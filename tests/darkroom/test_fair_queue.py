@@ -309,11 +309,13 @@ def test_a_suspended_owner_waits_and_is_refused_until_resumed(store: JobStore, r
     control.suspend("ada")
 
     assert claim_next(store) is None
+    assert store.claimable(Tier.STANDARD) == 0
     with pytest.raises(OwnerSuspended):
         submit(store, "ada")
     assert control.suspended() == {"ada"}
 
     control.resume("ada")
+    assert store.claimable(Tier.STANDARD) == 1
     assert run_one(store).job.id == job.id
 
 

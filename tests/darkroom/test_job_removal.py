@@ -69,7 +69,30 @@ def test_archived_job_reads_as_before(
         store.cancel(job.id, owner="ada")
     with pytest.raises(JobNotFound):
         store.cancel(job.id, owner="ben")
-    assert store.list_jobs("ada").jobs == ()
+
+
+def test_archived_job_is_listed_until_retention_removes_it(
+    store: JobStore, objects: LocalObjectStore, redis_client: redis.Redis, redis_settings: RedisSettings
+) -> None:
+    job = ended(store, objects)
+    pass_stay(redis_client, job)
+    store.reap()
+    young = submit_job(store)
+
+    assert store.list_jobs("ada").jobs == (read_job(store, young), job)
+    assert store.list_jobs("ada", status=S.SUCCEEDED).jobs == (job,)
+    assert store.list_jobs("ada", status=S.FAILED).jobs == ()
+    assert asyncio.run(_list_async(redis_settings, store)) == store.list_jobs("ada").jobs
+
+    objects.delete_prefix(f"outputs/{job.id}/")
+    assert store.list_jobs("ada").jobs == (read_job(store, young),)
+
+
+async def _list_async(settings: RedisSettings, store: JobStore) -> tuple[Job, ...]:
+    async with make_async_redis(settings) as client:
+        page = await AsyncJobStore(client, JobSettings(), SEALER, store._archive).list_jobs("ada")
+        await client.connection_pool.disconnect()
+        return page.jobs
 
 
 async def _read_async(settings: RedisSettings, job: Job, store: JobStore) -> Job:

@@ -37,6 +37,8 @@ def test_a_table_adds_to_the_default_table(tmp_path: Path) -> None:
         ("[default]\nmax_running = -1", "default.max_running"),
         ("ada = 1", "ada"),
         ("default = 1", "default"),
+        ('[ada]\nendpoints = ["https://example.org"]', "POST /webhooks"),
+        ("[ada]\nbudget_per_day = 0", "ada.budget_per_day"),
         ("[ada", "can't be read"),
     ],
 )
