@@ -33,7 +33,7 @@ from safety.verdict import Decision, Verdict
 SEEDS = 2**32  # drawn seeds stay in the range that every other tool accepts
 TICKET_THREADS = 4  # a broker that hangs must not use up the threads that check prompts
 log = get_logger(__name__)
-_NO_PREVIEWS = "previews are off under this policy; preview_every has no effect"
+_NO_PREVIEWS = "previews are off for you; preview_every has no effect"
 _BLOCKED = "The prompt was refused by the content policy."
 
 
@@ -112,7 +112,9 @@ class Submission:
             read_prompt=services.prompts.read,
         )
         verdict = self._prompts.judge(params, policy)
-        if params.preview_every and not policy.image.previews:
+        allowed = policy.image.previews and services.owners.of(owner).previews
+        if params.preview_every and not allowed:
+            params = params.model_copy(update={"preview_every": 0})
             warnings = (*warnings, _NO_PREVIEWS)
         if verdict.rewrite is None:
             return _Prepared(params, warnings, verdict, None)

@@ -40,6 +40,7 @@ class OwnerSettings(BaseModel):
     policy: str | None = Field(
         None, max_length=64, description="Name of the safety policy that judges; unset: DARKROOM_POLICY."
     )
+    previews: bool = Field(default=True, description="Whether the owner may see previews, where its policy allows any.")
     retention_seconds: int | None = Field(
         None, ge=60, description="How long ended jobs are kept; unset: DARKROOM_RESULT_TTL_SECONDS."
     )

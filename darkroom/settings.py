@@ -212,7 +212,9 @@ class WorkerSettings(_Settings):
 
     worker_tiers: str = Field("preview,standard,quality", description="Tiers this worker serves, comma-separated.")
     worker_concurrency: int = Field(16, ge=1, le=256, description="Jobs in hand at once (task threads).")
-    max_rows: int = Field(16, ge=1, le=512, description="Most rows of one forward pass; a guided image takes two.")
+    max_rows: int = Field(
+        16, ge=1, le=512, description="Most rows of one forward; a guided image takes two, a safe-guided one three."
+    )
     profile_seconds: float = Field(
         1.0, ge=0, le=60, description="Time to measure the best row count of a model's native size; 0 measures nothing."
     )

@@ -16,7 +16,7 @@ from darkroom.params import GenerationParams
 from darkroom.schedulers import SCHEDULERS
 from engine import AdapterUse, GeneratedImage, ImageRequest, SafeGuidance
 from engine.safe_guidance import CONCEPT
-from safety.policy import Policy
+from safety.policy import Policy, SafetyLevel
 from safety.provenance.encode import encode_image
 from safety.provenance.manifest import Ingredient
 from safety.provenance.recipe import Recipe
@@ -89,12 +89,16 @@ def image_file(
     decision: Decision,
     marking: Marking = _UNMARKED,
     ingredients: Sequence[Ingredient] = (),
+    level: SafetyLevel = "off",
 ) -> ImageFile:
-    """Mark one image, encode it with its recipe inside, sign it; a held one gets a key that only reviewers reach."""
+    """Mark one image, encode it with its recipe inside, sign it; a held one gets a key that only reviewers reach.
+
+    `level` is that of the safe guidance which it was made with.
+    """
     params = claim.job.params
     digest = pixel_digest(image.pixels)
     marked = marking.mark(claim.job, index, image.pixels)
-    recipe = replace(_recipe(params, index), pixels=digest)
+    recipe = replace(_recipe(params, index), pixels=digest, safe_guidance=None if level == "off" else level)
     bare = encode_image(marked, output_format=params.output_format, recipe=recipe)
     content_type = CONTENT_TYPES[params.output_format]
     data = marking.sign(bare, content_type, model=params.model, ingredients=ingredients)

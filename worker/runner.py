@@ -199,11 +199,18 @@ class JobRunner:
         """Put each image where its own verdict sends it; a blocked one goes nowhere."""
         records = []
         ingredients = self._marking.ingredients(claim.job.params, self._objects)
+        level = self._checks.terms(claim.job).policy.safe_guidance.level
         for index, (image, verdict) in enumerate(zip(images, verdicts, strict=True)):
             decision = _with_the_prompts(verdict.decision, held=claim.job.held)
             if decision is not Decision.BLOCK:
                 file = image_file(
-                    claim, index, image, decision=decision, marking=self._marking, ingredients=ingredients
+                    claim,
+                    index,
+                    image,
+                    decision=decision,
+                    marking=self._marking,
+                    ingredients=ingredients,
+                    level=level,
                 )
                 self._objects.put(file.record.key, file.data, file.record.content_type)
                 self._remember(claim, index, image)

@@ -64,4 +64,5 @@ def test_models_say_what_they_can_do(caller: Caller) -> None:
 def test_previews_are_off_and_that_is_said(caller: Caller) -> None:
     job = caller.generate({"prompt": "a boat", "preview_every": 5}).json()
 
-    assert job["warnings"] == ["previews are off under this policy; preview_every has no effect"]
+    assert job["warnings"] == ["previews are off for you; preview_every has no effect"]
+    assert job["params"]["preview_every"] == 0

@@ -28,6 +28,7 @@ from darkroom.jobs import JobStatus, Tier
 from darkroom.keys import AsyncKeyStore, KeyStore
 from darkroom.object_store import LocalObjectStore
 from darkroom.outbox import Outbox
+from darkroom.previews import Preview, PreviewFeed
 from darkroom.rate_limits import RateLimit
 from darkroom.redis_client import make_async_redis, make_redis
 from darkroom.review import ReviewQueue
@@ -154,6 +155,9 @@ def test_api_does_its_work(server: Server, tmp_path: Path) -> None:
         events = EventLog(client, block_seconds=0.01)
         await events.of_job(job.id)
         await events.news(await events.feed_end())
+        previews = PreviewFeed(client, block_seconds=0.01)
+        async with previews.listen() as subscription:
+            assert await previews.next(subscription) is None
         endpoints = EndpointStore(client, SEALER)
         endpoint = await endpoints.create("ada", url="https://example.org/", events=(), description="")
         assert await endpoints.all_of("ada")
@@ -199,6 +203,7 @@ def test_worker_does_its_work(server: Server, tmp_path: Path) -> None:
         one = run_one(store)
         assert store.renew([one])
         store.progress(one, step=1, steps=25)
+        assert store.preview(one, Preview(one.job.id, one.attempt, 0, step=1, content_type="image/jpeg", data="AAAA"))
         assert store.commit(one, status=S.SUCCEEDED, images=[make_image()]) is Committed.DONE
         store.release(run_one(store), not_before_seconds=60)
         pass_not_before(server.admin, second)

@@ -190,7 +190,8 @@ def test_a_picture_that_is_too_large_goes_nowhere(claim: Claim) -> None:
 
 @pytest.fixture
 def heard(redis_client: redis.Redis) -> Iterator[Any]:
-    with redis_client.pubsub(ignore_subscribe_messages=True) as subscription:
+    client: Any = redis_client  # the library leaves this method untyped
+    with client.pubsub(ignore_subscribe_messages=True) as subscription:
         subscription.subscribe(CHANNEL)
         subscription.get_message(timeout=1)
         yield subscription

@@ -13,7 +13,7 @@ from darkroom.metrics import Metrics
 from darkroom.object_store import ObjectStore
 from engine import Engine
 from safety.pipeline import Check, ImageSubject, SafetyPipeline
-from safety.policy import load_policy
+from safety.policy import Policy, load_policy
 from safety.verdict import Category, Finding, Stage
 from tests.darkroom.factories import make_job, make_params, run_one
 from worker.drain import Drain
@@ -37,6 +37,7 @@ class Workshop:
     metrics: Metrics = field(default_factory=Metrics)
     terminated: list[bool] = field(default_factory=list)
     previews: TakePreviews | None = None
+    policy: Policy = field(default_factory=load_policy)
     marking: Marking | None = None
 
     def __post_init__(self) -> None:
@@ -47,7 +48,7 @@ class Workshop:
         return JobRunner(
             engine=self.engine,
             checks=ImageChecks(
-                SafetyPipeline(policy=load_policy("default"), image_checks=self.image_checks), metrics=self.metrics
+                SafetyPipeline(policy=self.policy, image_checks=self.image_checks), metrics=self.metrics
             ),
             jobs=self.jobs,
             objects=self.objects,
