@@ -30,18 +30,18 @@ _HANGUL = range(0xAC00, 0xD7A4)  # whole syllables, which decomposition would on
 # What a letter's official name says of its shape: "LATIN SMALL LETTER B WITH HOOK", "NEGATIVE SQUARED LATIN CAPITAL
 # LETTER Q", "REGIONAL INDICATOR SYMBOL LETTER P".
 _NAMED_LETTER = re.compile(
-    r"(?:LATIN|INDICATOR SYMBOL)(?: SMALL| CAPITAL)? LETTER "
+    r"(?:LATIN|INDICATOR SYMBOL)(?: SMALL CAPITAL| SMALL| CAPITAL)? LETTER "
     r"(?:(?:SMALL CAPITAL|SMALL|TURNED|REVERSED|SIDEWAYS|OPEN|CLOSED|DOTLESS|LONG|BARRED|SCRIPT|INSULAR|BROAD) )*"
     r"([A-Z])(?: WITH .*)?$"
 )
 # Possessive, so that no run of digits or spaces is gone over twice.
 _WEIGHT = re.compile(r":\s*+[+-]?+(?:\d++(?:\.\d*+)?+|\.\d++)\s*+(?=[)\]])")
 
-_DIGITS = {"0": "o", "3": "e", "4": "a", "5": "s", "6": "g", "7": "t", "8": "b", "9": "g", "@": "a", "$": "s"}
-_LEET = tuple(str.maketrans({**_DIGITS, "1": one}) for one in "il")
-_INNER = tuple({"!": one, "|": one, "+": "t"} for one in "il")  # letters inside a word only: at its end, punctuation
+# Digits and signs that stand for letters. "1" may be i or l, and so may a capital I: the leet alphabet has no i.
+_LEET = str.maketrans("013456789$@i", "oleasgtbgsal")
+_INNER = {"!": "l", "|": "l", "+": "t"}  # letters inside a word; at its end, punctuation
 _INNER_SIGN = re.compile(r"(?<=[^\W_])[!|+](?=[^\W_])")
-_MAY_BE_LEET = re.compile(r"[0-9@$]|(?<=[^\W_])[!|+](?=[^\W_])")
+_OUTER_SIGN = re.compile(r"(?<=[^\W_])[!|](?![!|\w])|(?<![!|\w])[!|](?=[^\W_])")  # alone at a word's end
 _CHUNK = re.compile(r"\S+")
 _LETTER = re.compile(r"[^\W\d_]")
 _LETTERS = re.compile(r"[^\W_]")
@@ -85,9 +85,12 @@ class Normaliser:
         if len(text) > MAX_TEXT:
             raise ValueError(f"the text has more than {MAX_TEXT} characters")
         folded = _without_weights(self._fold(text))
-        alphabets = [pieces_of(letters, folded.places) for letters in _alphabets(folded)]
-        words: dict[str, Reading] = {}
-        solid: dict[str, Reading] = {}
+        alphabets = [
+            *(pieces_of(letters, folded.places) for letters in _alphabets(folded)),
+            *(pieces_of(letters, folded.places, ones=True) for letters in _leet_alphabets(folded.latin, text)),
+        ]
+        words: dict[tuple[str, bool], Reading] = {}
+        solid: dict[tuple[str, bool], Reading] = {}
         for pieces in alphabets:
             _add(words, apart(pieces))
             _add(words, glued(pieces))
@@ -101,13 +104,11 @@ class Normaliser:
 
     def seam(self, first: NormalisedText, second: NormalisedText) -> list[tuple[Reading, int]]:
         """The end of a text and the start of another as one, in each alphabet, with the offset where they meet."""
-        seams: dict[str, tuple[Reading, int]] = {}
-        for index in range(max(len(first.alphabets), len(second.alphabets))):
-            before = first.alphabets[min(index, len(first.alphabets) - 1)]
-            after = second.alphabets[min(index, len(second.alphabets) - 1)]
+        seams: dict[tuple[str, bool], tuple[Reading, int]] = {}
+        for before, after in _pairs(first.alphabets, second.alphabets):
             seam = joined_across(before, after, SEAM_PIECES)
             if seam is not None:
-                seams.setdefault(seam[0].text, seam)
+                seams.setdefault((seam[0].text, before.ones), seam)
         return list(seams.values())
 
     def _encoded(self, text: str) -> Iterator[Reading]:
@@ -189,29 +190,46 @@ def _without_weights(folded: _Folded) -> _Folded:
 
 
 def _alphabets(folded: _Folded) -> Iterator[str]:
-    """The folded text in each alphabet that reads differently: own script, Latin look-alikes, leet."""
+    """The folded text in each alphabet that reads differently: own script, Latin look-alikes."""
     yield folded.native
     if folded.latin != folded.native:
         yield folded.latin
-    if _MAY_BE_LEET.search(folded.latin):
-        for table, inner in zip(_LEET, _INNER, strict=True):
-            yield _unleet(folded.latin, table, inner)
 
 
-def _unleet(latin: str, table: dict[int, str], inner: Mapping[str, str]) -> str:
+def _leet_alphabets(latin: str, original: str) -> Iterator[str]:
+    """The text with digits and signs as letters, if it may hold such; once more with signs at the ends of words."""
+    capitals = "I" in original or not original.isascii()
+    leet = _unleet(latin)
+    if leet != latin and (capitals or leet != latin.replace("i", "l")):
+        yield leet
+    outer = _OUTER_SIGN.sub("l", latin)
+    if outer != latin:
+        yield _unleet(outer)
+
+
+def _unleet(latin: str) -> str:
     """Read digits and signs as letters, where the run of characters they stand in has a letter too."""
 
     def read(chunk: re.Match[str]) -> str:
         text = chunk[0]
         # A number stays a number; one digit by itself may belong to a row of single letters.
-        if not _LETTER.search(text) and len(_LETTERS.findall(text.translate(table))) > 1:
+        if not _LETTER.search(text) and len(_LETTERS.findall(text.translate(_LEET))) > 1:
             return text
-        return _INNER_SIGN.sub(lambda sign: inner[sign[0]], text.translate(table))
+        return _INNER_SIGN.sub(lambda sign: _INNER[sign[0]], text.translate(_LEET))
 
     return _CHUNK.sub(read, latin)
 
 
-def _add(readings: dict[str, Reading], reading: Reading) -> None:
+def _pairs(first: Sequence[Pieces], second: Sequence[Pieces]) -> Iterator[tuple[Pieces, Pieces]]:
+    """The alphabets of two texts, like with like; where one text has fewer, its first stands in."""
+    for ones in (False, True):
+        before = [pieces for pieces in first if pieces.ones is ones]
+        after = [pieces for pieces in second if pieces.ones is ones]
+        for index in range(max(len(before), len(after))) if before and after else ():
+            yield before[min(index, len(before) - 1)], after[min(index, len(after) - 1)]
+
+
+def _add(readings: dict[tuple[str, bool], Reading], reading: Reading) -> None:
     """Keep a reading unless an earlier one reads the same."""
     if reading.begins:
-        readings.setdefault(reading.text, reading)
+        readings.setdefault((reading.text, reading.ones), reading)

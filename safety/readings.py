@@ -27,6 +27,7 @@ class Pieces:
     begins: Sequence[int]  # where each begins in the original
     ends: Sequence[int]
     after_space: Sequence[bool]
+    ones: bool = False  # the letters are those of an alphabet without i: "1" and i are both written l
 
     def __len__(self) -> int:
         return len(self.texts)
@@ -40,6 +41,7 @@ class Reading:
     starts: Sequence[int]  # where each word starts in `text`
     begins: Sequence[int]  # where it begins in the original
     ends: Sequence[int]
+    ones: bool = False  # as of its pieces
     stretched: frozenset[int] | None = None  # for collapsed readings: the words that had a run of a letter
 
     def words_at(self, start: int, end: int) -> range:
@@ -61,7 +63,7 @@ class Reading:
         return [self.text[low:high] for low, high in zip(bounds, [*bounds[1:], end], strict=True)]
 
 
-def pieces_of(letters: str, places: Sequence[int]) -> Pieces:
+def pieces_of(letters: str, places: Sequence[int], *, ones: bool = False) -> Pieces:
     """The pieces of a folded text, whose characters stand at `places` in the original."""
     texts: list[str] = []
     begins: list[int] = []
@@ -75,12 +77,12 @@ def pieces_of(letters: str, places: Sequence[int]) -> Pieces:
         ends.append(places[end - 1] + 1)
         after_space.append(start == 0 or " " in letters[last:start])
         last = end
-    return Pieces(texts, begins, ends, after_space)
+    return Pieces(texts, begins, ends, after_space, ones)
 
 
 def apart(pieces: Pieces) -> Reading:
     """Each piece a word."""
-    return _reading(pieces.texts, pieces.begins, pieces.ends)
+    return _reading(pieces.texts, pieces.begins, pieces.ends, ones=pieces.ones)
 
 
 def glued(pieces: Pieces) -> Reading:
@@ -93,13 +95,14 @@ def glued(pieces: Pieces) -> Reading:
         ["".join(pieces.texts[low:high]) for low, high in bounds],
         [pieces.begins[low] for low, _ in bounds],
         [pieces.ends[high - 1] for _, high in bounds],
+        ones=pieces.ones,
     )
 
 
 def joined(pieces: Pieces) -> Reading:
     """All pieces without gaps."""
     starts = list(accumulate(map(len, pieces.texts), initial=0))[:-1]
-    return Reading("".join(pieces.texts), starts, pieces.begins, pieces.ends)
+    return Reading("".join(pieces.texts), starts, pieces.begins, pieces.ends, pieces.ones)
 
 
 def joined_across(first: Pieces, second: Pieces, size: int) -> tuple[Reading, int] | None:
@@ -111,7 +114,7 @@ def joined_across(first: Pieces, second: Pieces, size: int) -> tuple[Reading, in
     starts = list(accumulate(map(len, texts), initial=0))
     begins = [*first.begins[low:], *second.begins[:size]]
     ends = [*first.ends[low:], *second.ends[:size]]
-    return Reading("".join(texts), starts[:-1], begins, ends), starts[len(first) - low]
+    return Reading("".join(texts), starts[:-1], begins, ends, first.ones), starts[len(first) - low]
 
 
 def marked(parts: Iterable[tuple[Sequence[str], int, int]]) -> Reading:
@@ -132,7 +135,9 @@ def collapsed(reading: Reading) -> Reading | None:
         return None
     words = reading.text.split()
     stretched = frozenset(index for index, word in enumerate(words) if _STRETCHED.search(word))
-    return _reading([collapse(word) for word in words], reading.begins, reading.ends, stretched)
+    return _reading(
+        [collapse(word) for word in words], reading.begins, reading.ends, ones=reading.ones, stretched=stretched
+    )
 
 
 def collapse(term: str) -> str:
@@ -141,7 +146,12 @@ def collapse(term: str) -> str:
 
 
 def _reading(
-    words: Sequence[str], begins: Sequence[int], ends: Sequence[int], stretched: frozenset[int] | None = None
+    words: Sequence[str],
+    begins: Sequence[int],
+    ends: Sequence[int],
+    *,
+    ones: bool = False,
+    stretched: frozenset[int] | None = None,
 ) -> Reading:
     starts = list(accumulate([len(word) + 1 for word in words], initial=1))[:-1]
-    return Reading(f" {' '.join(words)} ", starts, begins, ends, stretched)
+    return Reading(f" {' '.join(words)} ", starts, begins, ends, ones, stretched)

@@ -40,6 +40,9 @@ class Match:
     end: int
 
 
+_String = tuple[str, Entry]  # as it stands in a reading, and what it means
+
+
 class PhraseIndex:
     """The phrases of a process. Built once, read by many threads."""
 
@@ -52,35 +55,39 @@ class PhraseIndex:
             for entry in listed
             if entry.score is not None and " " in entry.phrase and len(entry.phrase.replace(" ", "")) >= _MIN_JOINED
         ]
-        plain = [(entry.phrase, entry) for entry in [*listed, *together]]
-        self._whole = _Automaton((f" {text} ", entry) for text, entry in [*plain, *self._variants(listed)])
-        self._collapsed = _Automaton((f" {collapse(text)} ", entry) for text, entry in plain)
-        self._joined = _Automaton((entry.phrase.replace(" ", ""), entry) for entry in listed)
+        plain = [(entry.phrase, entry) for entry in listed]
+        glued = [(entry.phrase, entry) for entry in together]
+        variants = list(self._variants(listed))
+        self._searches = {
+            False: _Searches(plain, glued, variants, self._ordinary),
+            True: _Searches(
+                _with_ones(plain), _with_ones(glued), _with_ones(variants), {_ones(word) for word in self._ordinary}
+            ),
+        }
 
     def matches(self, text: NormalisedText) -> Iterator[Match]:
         """Every phrase of a text, benign ones too, in no order, some more than once."""
         for reading in text.words:
-            for start, end, entry in self._whole.find(reading.text):
+            for start, end, entry in self._searches[reading.ones].whole.find(reading.text):
                 yield Match(entry, *reading.span(start + 1, end - 1))
         for reading in text.collapsed:
-            for start, end, entry in self._collapsed.find(reading.text):
+            for start, end, entry in self._searches[reading.ones].collapsed.find(reading.text):
                 # The words that were not stretched stand unchanged in a reading of their own.
                 if reading.stretched and not reading.stretched.isdisjoint(reading.words_at(start + 1, end - 1)):
                     yield Match(entry, *reading.span(start + 1, end - 1))
         for reading in text.joined:
-            for start, end, entry in self._joined.find(reading.text):
-                if self._in_pieces(reading, start, end):
-                    yield Match(entry, *reading.span(start, end))
+            for start, end, entry in self._searches[reading.ones].in_pieces(reading):
+                yield Match(entry, *reading.span(start, end))
 
     def matches_across(self, seams: Iterable[tuple[Reading, int]]) -> Iterator[tuple[Entry, int]]:
         """Phrases with a word that begins in one text and ends in the next, and where they begin."""
         for reading, seam in seams:
-            for start, end, entry in self._joined.find(reading.text):
+            for start, end, entry in self._searches[reading.ones].in_pieces(reading):
                 inside = start < seam < end and seam - start not in _breaks(entry.phrase)
-                if inside and entry.score is not None and self._in_pieces(reading, start, end):
+                if inside and entry.score is not None:
                     yield entry, reading.span(start, end)[0]
 
-    def _variants(self, listed: Sequence[Entry]) -> Iterator[tuple[str, Entry]]:
+    def _variants(self, listed: Sequence[Entry]) -> Iterator[_String]:
         for entry in listed:
             if entry.score is None or not entry.phrase.isascii():
                 continue
@@ -90,8 +97,29 @@ class PhraseIndex:
             if backwards:
                 yield backwards, entry
 
-    def _in_pieces(self, reading: Reading, start: int, end: int) -> bool:
-        """Whether several whole pieces make up [start, end), and not all of them are words by themselves."""
+
+class _Searches:
+    """The strings to look for in one alphabet, by the kind of reading they are looked for in."""
+
+    def __init__(
+        self,
+        plain: Sequence[_String],
+        glued: Sequence[_String],
+        variants: Sequence[_String],
+        ordinary: Collection[str],
+    ) -> None:
+        self._ordinary = ordinary
+        self.whole = _Automaton((f" {text} ", entry) for text, entry in [*plain, *glued, *variants])
+        self.collapsed = _Automaton((f" {collapse(text)} ", entry) for text, entry in [*plain, *glued])
+        self._joined = _Automaton((text.replace(" ", ""), entry) for text, entry in plain)
+
+    def in_pieces(self, reading: Reading) -> Iterator[tuple[int, int, Entry]]:
+        """Phrases that several whole pieces make up, of which not all are words by themselves."""
+        for start, end, entry in self._joined.find(reading.text):
+            if self._is_in_pieces(reading, start, end):
+                yield start, end, entry
+
+    def _is_in_pieces(self, reading: Reading, start: int, end: int) -> bool:
         pieces = reading.pieces_at(start, end)
         if pieces is None or len(pieces) < 2:
             return False
@@ -103,7 +131,7 @@ class PhraseIndex:
 class _Automaton:
     """Finds all of many strings in one pass."""
 
-    def __init__(self, strings: Iterable[tuple[str, Entry]]) -> None:
+    def __init__(self, strings: Iterable[_String]) -> None:
         found: dict[str, set[Entry]] = {}
         for text, entry in strings:
             found.setdefault(text, set()).add(entry)
@@ -136,3 +164,12 @@ def phrase_of(term: str, normaliser: Normaliser) -> str:
 def _breaks(phrase: str) -> set[int]:
     """Where the words of a phrase begin once its spaces are left out."""
     return {index - phrase[:index].count(" ") for index, letter in enumerate(phrase) if letter == " "}
+
+
+def _ones(text: str) -> str:
+    """A text in the alphabet that writes i as l."""
+    return text.replace("i", "l")
+
+
+def _with_ones(strings: Iterable[_String]) -> list[_String]:
+    return [(_ones(text), entry) for text, entry in strings]

@@ -67,10 +67,12 @@ def test_plain_text_has_one_reading() -> None:
         ("in\u200bvis\u00adible", "invisible"),
         ("tab\there\r\nthere", "tab here there"),
         ("сat", "cat"),  # Cyrillic s
-        ("h1gh", "high"),
+        ("h1gh", "hlgh"),  # an alphabet without i: 1 may be i or l
         ("he1p", "help"),
         ("p@$$", "pass"),
-        ("h!gh", "high"),
+        ("GIobe", "globe"),  # a capital I for l
+        ("arch!", "archl"),  # one sign at a word's end may be a letter
+        ("h!gh", "hlgh"),
         ("(word:1.3)", "word"),
         ("(word:.5) [other:-2]", "word other"),
         ("sp-l.i_t", "split"),  # as one word

@@ -196,7 +196,7 @@ def test_disguises_do_not_make_a_benign_prompt_suspect(pipeline: SafetyPipeline,
 
 
 def test_one_may_stand_for_i_or_for_l(pipeline: SafetyPipeline) -> None:
-    for text in ("zzb1ockedterm", "forb1dden test token", "zzb|ockedterm", "forb!dden test token"):
+    for text in ("zzb1ockedterm", "forb1dden test token", "zzb|ockedterm", "forb!dden test token", "zzbIockedterm"):
         assert pipeline.check_prompt(PromptSubject(text)).decision is BLOCK
 
 
