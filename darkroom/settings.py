@@ -249,7 +249,7 @@ class WorkerSettings(_Settings):
 
 
 class SafetySettings(_Settings):
-    """Which policy judges."""
+    """Which policy judges, and what becomes of keys whose prompts it keeps refusing."""
 
     policy: str = Field(
         "default",
@@ -259,6 +259,18 @@ class SafetySettings(_Settings):
     policy_dir: Path | None = Field(
         None, description="Folder of your own policies, one `NAME.toml` each; changed files are read again."
     )
+    policy_approval: bool = Field(
+        default=False, description="Let a file of that folder count only after a second person has approved it."
+    )
+    near_miss_slow: float = Field(
+        5.0, ge=0, description="Refused prompts from which on a key waits between jobs (429); 0: never."
+    )
+    near_miss_hold: float = Field(
+        20.0,
+        ge=0,
+        description="Refused prompts from which on a key makes no jobs until it is released (403); 0: never.",
+    )
+    near_miss_half_life_seconds: float = Field(3_600, gt=0, description="Time in which the count falls by half.")
 
 
 class ChatSettings(_Settings):
@@ -323,6 +335,54 @@ class PromptModelSettings(_Settings):
         return self
 
 
+class ImageCheckSettings(_Settings):
+    """What a worker looks at finished images with. Images that were taken down are barred in any case."""
+
+    image_classifier: str | None = Field(
+        None,
+        description="Image classifier (transformers): a folder, or `name@revision` with a full commit of the hub. "
+        "Unset: off.",
+    )
+    image_labels: Path | None = Field(
+        None, description="File that says which category each label of that classifier means (TOML)."
+    )
+    safety_checker: Path | None = Field(
+        None, description="Folder `safety_checker` of a Stable Diffusion model. Unset: off."
+    )
+    image_embedder: Path | None = Field(
+        None, description="Folder of the CLIP whose vectors the next two settings work on."
+    )
+    concept_checker: Path | None = Field(
+        None, description="Folder of concepts that were made for that CLIP. Unset: off."
+    )
+    references: Path | None = Field(
+        None, description="File of protected references, as `darkroom references` writes it. Unset: off."
+    )
+    references_bar: float | None = Field(
+        None, gt=0, lt=1, description="Cosine from which on an image resembles a reference. Unset: the CLIP's own bar."
+    )
+    references_bits: int = Field(
+        2, ge=0, le=16, description="Bits of the 64-bit perceptual hash that may differ from a reference's."
+    )
+    watermark_detector: Path | None = Field(
+        None, description="Folder of a detector of visible watermarks, like `models/darkroom-tiny-overlay`. Unset: off."
+    )
+    nudenet: bool = Field(
+        default=False, description="Use NudeNet, where its package is installed; it and its weights are under the AGPL."
+    )
+    barred_bits: int = Field(
+        2, ge=0, le=16, description="Bits of the perceptual hash that may differ from an image that was taken down."
+    )
+
+    @model_validator(mode="after")
+    def _parts_of_image_checks_are_complete(self) -> Self:
+        if (self.image_classifier is None) != (self.image_labels is None):
+            raise ValueError("DARKROOM_IMAGE_CLASSIFIER and DARKROOM_IMAGE_LABELS belong together")
+        if (self.concept_checker or self.references) and self.image_embedder is None:
+            raise ValueError("DARKROOM_CONCEPT_CHECKER and DARKROOM_REFERENCES need DARKROOM_IMAGE_EMBEDDER")
+        return self
+
+
 class ProvenanceSettings(_Settings):
     """How images say where they come from."""
 
@@ -354,6 +414,22 @@ class ProvenanceSettings(_Settings):
         if (self.c2pa_cert_file is None) != (self.c2pa_key_file is None):
             raise ValueError("DARKROOM_C2PA_CERT_FILE and DARKROOM_C2PA_KEY_FILE belong together")
         return self
+
+
+class ReviewSettings(_Settings):
+    """The review queue and appeals."""
+
+    review_ttl_seconds: int = Field(
+        7 * 86_400,
+        ge=60,
+        description="How long an image waits for a person; then its job is `expired`, never released.",
+    )
+    review_lease_seconds: int = Field(
+        900, ge=10, description="How long a reviewer has an item in hand; then it goes back to the queue."
+    )
+    review_session_seconds: int = Field(
+        8 * 3600, ge=60, description="How long a reviewer stays signed in on the page `/review`."
+    )
 
 
 class WebhookSettings(_Settings):
@@ -443,10 +519,12 @@ ALL_SETTINGS: tuple[type[_Settings], ...] = (
     ApiSettings,
     WorkerSettings,
     SafetySettings,
+    ImageCheckSettings,
     ProvenanceSettings,
     GuardSettings,
     RewriterSettings,
     PromptModelSettings,
+    ReviewSettings,
     WebhookSettings,
     DeliverySettings,
     LogSettings,
