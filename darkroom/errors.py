@@ -120,6 +120,19 @@ class BudgetExhausted(QuotaExceeded):
     code = "budget_exhausted"
 
 
+class KeySlowed(RateLimited):
+    """Too many prompts of this key were refused; wait as long as Retry-After says."""
+
+    code = "key_slowed"
+
+
+class KeyHeld(InvalidRequest):
+    """So many prompts of this key were refused that it makes no jobs until the operator has had a look."""
+
+    code = "key_held"
+    status = 403
+
+
 _CAPS = {
     "queued": "As many jobs are waiting as this owner may have ({quota}): let some start, or cancel some.",
     "budget": "This owner's budget for a day has no room for this job ({quota} megapixels times steps, UTC).",
@@ -276,6 +289,13 @@ class SecondPersonNeeded(InvalidRequest):
     """Somebody else has to decide this: you took part in it before."""
 
     code = "second_person_needed"
+    status = 409
+
+
+class AppealNotPossible(InvalidRequest):
+    """There is nothing to appeal against: nothing of this job was refused by a check or a reviewer."""
+
+    code = "appeal_not_possible"
     status = 409
 
 

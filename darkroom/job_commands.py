@@ -150,6 +150,23 @@ def get(job_id: str, *, owner: str, sealer: Sealer | None) -> Command[Job | None
     return _command("get", _known_shape(job_id), parse=parse)
 
 
+def find(job_id: str, *, sealer: Sealer | None) -> Command[tuple[Job | None, str]]:
+    """Anybody's job and its owner; None for the job of an archived one."""
+
+    def parse(flat: list[str]) -> tuple[Job | None, str]:
+        if len(flat) == len(("trace", "owner")):
+            trace, owner = flat
+            if trace == "gone":
+                raise JobGone
+            return None, owner
+        if not flat:
+            raise JobNotFound
+        job = decode_flat(flat, sealer)
+        return job, job.owner
+
+    return _command("get", _known_shape(job_id), parse=parse)
+
+
 def list_jobs(
     owner: str, *, status: JobStatus | None, limit: int, cursor: str | None, sealer: Sealer | None
 ) -> Command[Listed]:

@@ -79,6 +79,7 @@ class ImageRecord:
     sha256: str  # of the stored file, hex
     decision: str = "allow"
     pixels_sha256: str = ""  # of the pixels before they were marked; empty in older records
+    looks: str = ""  # perceptual hash, hex; empty in older records and of flat pictures
 
 
 @dataclass(frozen=True)
@@ -132,6 +133,7 @@ class Job:
     cancel_requested: bool = False
     priority: int = 0  # higher goes first, among the owner's own jobs
     webhook: WebhookChoice | None = None  # of its own, besides its owner's endpoints
+    key: str | None = None  # id of the API key that submitted it
     original: Texts | None = None  # what the caller wrote, where safety changed it; for reviewers alone
     findings: tuple[Judgement, ...] = ()  # what safety decided, and on which scores
     review: tuple[ReviewStep, ...] = ()  # what reviewers did

@@ -9,9 +9,10 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
-BLOCK = "block"
+ALLOW = "allow"
+MINORS = "minors"  # the category whose findings nothing sets aside
 
 
 class Score(NamedTuple):
@@ -40,10 +41,11 @@ class Judgement:
     index: int | None = None  # of the image
     policy: str | None = None
     scores: tuple[Score, ...] = ()
+    shadow: tuple[Score, ...] = ()  # of checks that were only watched
 
     def grounds(self) -> tuple[Waived, ...]:
-        """The findings of the category that it was refused for; none where it was not."""
-        if self.decision != BLOCK:
+        """The findings of the category that it was refused or held for; none where it was let go."""
+        if self.decision == ALLOW or self.category == MINORS:
             return ()
         return tuple(Waived(score.category, score.layer) for score in self.scores if score.category == self.category)
 
@@ -54,11 +56,15 @@ def encode_judgements(judgements: Iterable[Judgement]) -> str:
 
 def decode_judgements(text: str) -> tuple[Judgement, ...]:
     return tuple(
-        Judgement(**{**item, "scores": tuple(Score(*score) for score in item["scores"])})
+        Judgement(**{**item, **{name: _scores(item.get(name, [])) for name in ("scores", "shadow")}})
         for item in (json.loads(text) if text else ())
     )
 
 
+def _scores(stored: Iterable[Sequence[Any]]) -> tuple[Score, ...]:
+    return tuple(Score(*score) for score in stored)
+
+
 def grounds_of(judgements: Sequence[Judgement]) -> tuple[Waived, ...]:
-    """Every finding that something was refused for, once."""
+    """Every finding that something was refused or held for, once."""
     return tuple(dict.fromkeys(ground for judgement in judgements for ground in judgement.grounds()))

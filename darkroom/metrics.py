@@ -18,6 +18,7 @@ WAIT_BUCKETS = (0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 120, 300, 600, 1800
 RUN_BUCKETS = (0.1, 0.25, 0.5, 1, 2.5, 5, 10, 20, 40, 60, 120, 300, 600)
 STEP_BUCKETS = (0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10)
 HTTP_BUCKETS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60)
+CHECK_BUCKETS = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10)
 ROW_BUCKETS = (1, 2, 4, 6, 8, 12, 16, 24, 32, 48, 64)
 
 
@@ -30,6 +31,7 @@ class Metrics:
         self._declare_engine()
         self._declare_service()
         self._declare_webhooks()
+        self._declare_review()
 
     def _declare_jobs(self) -> None:
         self.jobs_submitted = self._counter("darkroom_jobs_submitted", "Jobs accepted.", "tier", "model")
@@ -88,6 +90,9 @@ class Metrics:
             "darkroom_shadow_verdicts", "What checks in shadow would have led to.", "stage", "decision"
         )
         self.check_errors = self._counter("darkroom_check_errors", "Safety checks that gave no answer.", "stage")
+        self.check_time = self._histogram(
+            "darkroom_check_seconds", "One run of a safety check or rewriter, by its name.", CHECK_BUCKETS, "layer"
+        )
         self.previews = self._counter(
             "darkroom_previews",
             "Pictures of unfinished images: `shown`, `withheld`, `unchecked`, `dropped`, `late` or `failed`.",
@@ -120,9 +125,31 @@ class Metrics:
         self.webhooks_overdue = self._gauge(
             "darkroom_webhooks_overdue_seconds", "How long the first delivery that is due has been due."
         )
+
+    def _declare_review(self) -> None:
+        self.review_depth = self._gauge("darkroom_review_items", "Jobs that wait for a person.")
+        self.review_oldest = self._gauge("darkroom_review_oldest_seconds", "Age of the oldest job that waits so.")
+        self.review_decisions = self._counter(
+            "darkroom_review_decisions", "Images `approved` or `blocked`, items `escalated`.", "decision"
+        )
+        self.review_expired = self._counter("darkroom_review_expired", "Items denied because nobody decided in time.")
+        self.appeals_waiting = self._gauge("darkroom_appeals_waiting", "Appeals that wait for a decision.")
+        self.appeals_decided = self._counter(
+            "darkroom_appeals_decided", "Appeals `granted` (refusals overturned) or `denied`.", "decision"
+        )
+
+    def observe_review(self, waiting: int, oldest: float, appeals: int) -> None:
+        """Set the gauges of what waits for people: items, age of the oldest in seconds, appeals."""
+        self.review_depth.set(waiting)
+        self.review_oldest.set(oldest)
+        self.appeals_waiting.set(appeals)
         self.webhooks_overflow = self._gauge(
             "darkroom_webhooks_overflow", "Deliveries given up so far because their owner had too many waiting."
         )
+
+    def observe_check(self, layer: str, seconds: float) -> None:
+        """Note how long one check or rewriter took."""
+        self.check_time.labels(layer).observe(seconds)
 
     def observe_outbox(self, waiting: int, overdue: float, too_many: int) -> None:
         """Set the outbox's gauges."""

@@ -15,6 +15,8 @@
 -- darkroom:legal_hold       hash    id -> JSON with by, at, reason: nothing of these jobs is removed
 -- darkroom:appeals          zset    ids whose refusal is appealed against and not decided yet, by the time of the appeal
 -- darkroom:appeal:ID        hash    an appeal, its text sealed; kept as long as its job
+-- darkroom:unmade           zset    ids whose appeal was granted and whose successor may not be stored yet
+-- darkroom:barred           hash    looks of images that were taken down -> JSON with job, by, at
 -- darkroom:spared             hash    id -> when retention would have removed it, had a hold or an appeal not kept it
 -- darkroom:archived         hash    owner of each job whose record lies in the object store
 -- darkroom:gone:ID          string  owner of a job that was removed, with a TTL

@@ -63,6 +63,11 @@ def input_key(job_id: str, name: str) -> str:
     return f"{input_prefix(job_id)}{name}.png"
 
 
+def original_key(job_id: str, name: str) -> str:
+    """Where such a picture's file lies as it came, sealed, if it is kept at all."""
+    return f"{input_prefix(job_id)}{name}.sealed"
+
+
 def check_key(key: str) -> str:
     """Give the key back when it is a legal one; anything else can't exist in a store."""
     if len(key) > MAX_KEY or not _KEY.fullmatch(key):

@@ -65,6 +65,11 @@ class LocalObjectStore:
             return list(itertools.islice(_files(folder, prefix, after=after), limit))
         return []
 
+    def delete(self, key: str) -> None:
+        path = self._folder / check_key(key)
+        with _disk_errors(), suppress(FileNotFoundError):
+            path.unlink()
+
     def delete_prefix(self, prefix: str) -> None:
         folder = self._folder / check_prefix(prefix)
         with _disk_errors(), suppress(FileNotFoundError):

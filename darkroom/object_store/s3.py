@@ -64,6 +64,10 @@ class S3ObjectStore:
             )
             return [StoredFile(item["Key"], item["LastModified"].timestamp()) for item in page.get("Contents", [])]
 
+    def delete(self, key: str) -> None:
+        with _service_errors():
+            self._client().delete_object(Bucket=self._bucket, Key=check_key(key))
+
     def delete_prefix(self, prefix: str) -> None:
         with _service_errors():
             pages = self._client().get_paginator("list_objects_v2")

@@ -26,6 +26,9 @@ class ObjectStore(Protocol):
     def list_files(self, prefix: str, *, after: str, limit: int) -> list[StoredFile]:
         """The files whose keys start with the prefix, in the order of their keys; those behind `after` only."""
 
+    def delete(self, key: str) -> None:
+        """Delete one file; none is fine too."""
+
     def delete_prefix(self, prefix: str) -> None:
         """Delete every file whose key starts with the prefix; none is fine too."""
 

@@ -40,6 +40,7 @@ FULL = make_job(
     waived=(Waived("hate", "list"),),
     withheld=(0,),
     original=Texts("zarn", "amsel"),
+    key="0123456789ab",
 )
 TIMES = {"created_at": "1.5", "started_at": "2.5", "finished_at": "3.5", "deadline_at": "4.5"}
 
