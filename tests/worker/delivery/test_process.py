@@ -118,7 +118,7 @@ def test_sigterm_ends_it_after_what_is_under_way(
                 await until(lambda: receiver.connections, seconds=60)
                 process.terminate()
                 code = await asyncio.to_thread(process.wait, 20)
-            left, _ = await Outbox(client).backlog()
+            left, *_ = await Outbox(client).backlog()
         await client.connection_pool.disconnect()
         return code, left, len(receiver.requests)
 
