@@ -18,9 +18,11 @@ from darkroom.job_archive import JobArchive
 from darkroom.job_store import AsyncJobStore
 from darkroom.keys import AsyncKeyStore
 from darkroom.metrics import Metrics
+from darkroom.near_misses import AsyncNearMisses
 from darkroom.object_store import ObjectStore, make_object_store
 from darkroom.outbox import Outbox
 from darkroom.owners import Owners
+from darkroom.policy_approvals import approval_of
 from darkroom.redis_client import make_async_redis, make_redis
 from darkroom.sealing import Sealer
 from darkroom.settings import (
@@ -64,6 +66,7 @@ class Services:
     objects: ObjectStore
     url_ttl_seconds: int
     policies: Policies
+    near_misses: AsyncNearMisses
     safety: SafetyPipeline
     prompts: PromptReader
     readiness: Readiness
@@ -102,7 +105,11 @@ def connect(
     objects = make_object_store(object_settings)
     jobs = AsyncJobStore(looped, job_settings, sealer, JobArchive(objects, sealer))
     catalogue = load_catalogue(catalogue_settings.catalogue)
-    policies = Policies(safety_settings.policy_dir, default=safety_settings.policy)
+    policies = Policies(
+        safety_settings.policy_dir,
+        default=safety_settings.policy,
+        is_approved=approval_of(threaded, safety_settings),
+    )
     owners = Owners.from_settings(owners_settings)
     for name in owners.names():
         policies.of(owners.of(name).policy)  # a name that is not there is told at the start
@@ -116,6 +123,7 @@ def connect(
         objects=objects,
         url_ttl_seconds=object_settings.url_ttl_seconds,
         policies=policies,
+        near_misses=AsyncNearMisses(looped, safety_settings),
         safety=build_prompt_pipeline(policies.of(None)),
         prompts=PromptReader(catalogue.embeddings),
         readiness=Readiness(jobs, objects),

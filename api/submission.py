@@ -19,16 +19,25 @@ from api.prompt_stage import PromptStage
 from api.services import Services
 from api.uploads import Upload
 from darkroom.capabilities import InputImages
-from darkroom.errors import FieldProblem, InvalidParams, InvalidRequest, Overloaded, Transient
+from darkroom.errors import (
+    FieldProblem,
+    InvalidParams,
+    InvalidRequest,
+    JobStoreUnavailable,
+    Overloaded,
+    Transient,
+)
 from darkroom.job_ids import new_job_id
 from darkroom.job_store import IdempotencyKey, Submitted
 from darkroom.jobs import Job, JobError, JobStatus, Texts, Tier
+from darkroom.keys import ApiKey
 from darkroom.logs import bind_job, get_logger
 from darkroom.params import GenerationParams, GenerationRequest
 from darkroom.resolve import resolve
 from darkroom.webhook_urls import BadWebhookUrl, read_webhook_url
+from safety.judging import judgement_of, near_miss_weight
 from safety.rewriting import with_texts
-from safety.verdict import Decision, Verdict
+from safety.verdict import Decision, Stage, Verdict
 
 SEEDS = 2**32  # drawn seeds stay in the range that every other tool accepts
 TICKET_THREADS = 4  # a broker that hangs must not use up the threads that check prompts
@@ -54,7 +63,7 @@ class Submission:
         self._prompts = PromptStage(services)
         self._ticket_threads = anyio.CapacityLimiter(TICKET_THREADS)
 
-    async def submit(self, upload: Upload, *, owner: str, idempotency_key: str | None) -> Submitted:
+    async def submit(self, upload: Upload, *, key: ApiKey, idempotency_key: str | None) -> Submitted:
         """Store the job, or find the one that the same key stored before.
 
         Raises:
@@ -63,11 +72,11 @@ class Submission:
             IdempotencyMismatch: the key came before with another body.
             OwnerSuspended, QuotaExceeded, Overloaded: this owner, or the service, takes no more for now.
         """
-        request, job_id = upload.request, new_job_id()
+        request, job_id, owner = upload.request, new_job_id(), key.owner
         self._require_usable_webhook(request)
         inputs = await self._inputs.decode(job_id, upload.files)
         prepared = await anyio.to_thread.run_sync(self._prepare, request, owner, inputs.images)
-        job = _new_job(job_id, request, prepared, owner=owner)
+        job = _new_job(job_id, request, prepared, key=key)
         terms, idempotency = self._services.owners.of(owner), _idempotency(request, idempotency_key)
         if inputs.files and job.status is JobStatus.QUEUED:
             await self._services.jobs.require_room(job, idempotency=idempotency, terms=terms)
@@ -86,6 +95,7 @@ class Submission:
             await self._inputs.discard(job_id, inputs)
         else:
             self._note(submitted.job)
+            await self._note_near_miss(key, prepared.verdict)
         return submitted
 
     async def issue_ticket(self, job: Job) -> None:
@@ -129,6 +139,17 @@ class Submission:
         except BadWebhookUrl as error:
             raise InvalidParams([FieldProblem("webhook.url", str(error))]) from None
 
+    async def _note_near_miss(self, key: ApiKey, verdict: Verdict) -> None:
+        weight = near_miss_weight(verdict)
+        if not weight:
+            return
+        try:
+            count = await self._services.near_misses.note(key.id, weight)
+        except JobStoreUnavailable:  # the job is stored, so the answer is known
+            log.warning("near_miss_not_counted", key=key.id)
+        else:
+            log.info("near_miss", key=key.id, count=round(count, 2))
+
     def _note(self, job: Job) -> None:
         metrics = self._services.metrics
         metrics.jobs_submitted.labels(str(job.tier), job.params.model).inc()
@@ -138,12 +159,13 @@ class Submission:
             log.info("job_submitted", status=str(job.status), tier=str(job.tier), model=job.params.model)
 
 
-def _new_job(job_id: str, request: GenerationRequest, prepared: _Prepared, *, owner: str) -> Job:
+def _new_job(job_id: str, request: GenerationRequest, prepared: _Prepared, *, key: ApiKey) -> Job:
     verdict = prepared.verdict
     blocked = verdict.decision is Decision.BLOCK
     return Job(
         id=job_id,
-        owner=owner,
+        owner=key.owner,
+        key=key.id,
         status=JobStatus.BLOCKED if blocked else JobStatus.QUEUED,
         tier=Tier(request.tier),
         params=prepared.params,
@@ -155,6 +177,7 @@ def _new_job(job_id: str, request: GenerationRequest, prepared: _Prepared, *, ow
         webhook=request.webhook,
         policy=verdict.policy,
         original=prepared.original,
+        findings=(judgement_of(verdict, Stage.PROMPT),),
         held=(verdict.reason or "prompt_review") if verdict.decision is Decision.REVIEW else None,
     )
 

@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated
 
+import redis
 import typer
 from rich.console import Console
 from rich.table import Column, Table
@@ -16,8 +17,9 @@ from cli.connection import Data, running
 from cli.console import say
 from cli.data_folder import DEFAULT
 from darkroom.keys import DEFAULT_SCOPES, ApiKey, KeyStore, Scope
+from darkroom.near_misses import NearMisses
 from darkroom.redis_client import make_redis
-from darkroom.settings import RedisSettings
+from darkroom.settings import RedisSettings, SafetySettings
 
 app = typer.Typer(no_args_is_help=True, help="Make, list, rotate and revoke API keys.")
 HOUR, DAY = 3_600, 86_400
@@ -80,13 +82,44 @@ def revoke(key_id: Annotated[str, typer.Argument(help="The id that `list` shows.
     raise typer.Exit(0 if revoked else 1)
 
 
+@app.command()
+def held(*, data: Data = DEFAULT) -> None:
+    """List the keys that are held because their prompts were refused again and again."""
+    with _client(data) as client:
+        owners = {key.id: key.owner for key in KeyStore(client).list(None)}
+        rows = sorted(_near_misses(client).held().items(), key=lambda row: row[1])
+    table = Table(Column("id", no_wrap=True), "owner", "since")
+    for key_id, since in rows:
+        table.add_row(key_id, owners.get(key_id, ""), _moment(since))
+    Console().print(table)
+
+
+@app.command()
+def release(key_id: Annotated[str, typer.Argument(help="The id that `held` shows.")], *, data: Data = DEFAULT) -> None:
+    """Let a held key make jobs again, and forget what was refused."""
+    with _client(data) as client:
+        released = _near_misses(client).release(key_id)
+    say(f"Key {key_id} is released." if released else f"Key {key_id} is not held.")
+    raise typer.Exit(0 if released else 1)
+
+
 @contextmanager
 def _store(data: Path) -> Iterator[KeyStore]:
-    """The keys of the service that runs on the data folder, else of DARKROOM_REDIS_URL."""
+    with _client(data) as client:
+        yield KeyStore(client)
+
+
+@contextmanager
+def _client(data: Path) -> Iterator[redis.Redis]:
+    """The store of the service that runs on the data folder, else of DARKROOM_REDIS_URL."""
     session = running(data)
     settings = RedisSettings(redis_url=session.redis_url) if session else RedisSettings.from_env()
     with make_redis(settings) as client:
-        yield KeyStore(client)
+        yield client
+
+
+def _near_misses(client: redis.Redis) -> NearMisses:
+    return NearMisses(client, SafetySettings.from_env())
 
 
 def _details(key: ApiKey) -> tuple[str, str, str]:

@@ -9,7 +9,7 @@ import sys
 
 import typer
 
-from cli import audit, keys, owners, queue, webhooks
+from cli import audit, keys, owners, policies, queue, webhooks
 from cli.adapters import adapters
 from cli.console import say
 from cli.demo import demo
@@ -34,6 +34,7 @@ app.command()(demo)
 app.add_typer(audit.app, name="audit")
 app.add_typer(keys.app, name="keys")
 app.add_typer(owners.app, name="owners")
+app.add_typer(policies.app, name="policies")
 app.add_typer(queue.app, name="queue")
 app.add_typer(webhooks.app, name="webhooks")
 

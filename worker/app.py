@@ -29,7 +29,9 @@ from darkroom.job_store import JobStore
 from darkroom.jobs import Tier
 from darkroom.logs import configure_logging, get_logger
 from darkroom.metrics import Metrics
+from darkroom.near_misses import NearMisses
 from darkroom.object_store import make_object_store
+from darkroom.policy_approvals import approval_of
 from darkroom.redis_client import make_redis
 from darkroom.sealing import Sealer
 from darkroom.settings import (
@@ -46,9 +48,11 @@ from darkroom.settings import (
 from darkroom.tickets import TASK_WORK, TicketOffice, make_celery
 from engine import AdapterFile, Engine, PipelineSpec
 from engine.textual_inversion import EmbeddingFile
-from safety.pipeline import SafetyPipeline
+from safety.defaults import quick_prompt_checks, quick_rewriters
+from safety.pipeline import Check, SafetyPipeline
 from safety.policy import load_policy
 from safety.policy_set import Policies
+from safety.subjects import PromptSubject
 from safety.verdict import Stage
 from worker.drain import Drain
 from worker.hands import Hands
@@ -59,6 +63,7 @@ from worker.marking import Marking
 from worker.observer import EngineMetrics
 from worker.orphans import Orphans
 from worker.previews import Previews
+from worker.prompt_checks import PromptChecks
 from worker.reaper import Reaper
 from worker.runner import JobRunner
 from worker.status_server import serve_status
@@ -127,7 +132,11 @@ class WorkerProcess:
         objects = make_object_store(settings.objects)
         sealer = Sealer.from_settings(settings.secrets)
         jobs = JobStore(client, settings.jobs, sealer, JobArchive(objects, sealer))
-        policies = Policies(settings.safety.policy_dir, default=settings.safety.policy)
+        policies = Policies(
+            settings.safety.policy_dir,
+            default=settings.safety.policy,
+            is_approved=approval_of(client, settings.safety),
+        )
         checks = ImageChecks(_image_pipeline(settings.safety), metrics=metrics, policies=policies)
         catalogue = load_catalogue(settings.catalogue.catalogue)
         engine = self._engine = _start_engine(catalogue, settings.worker, metrics)
@@ -155,6 +164,7 @@ class WorkerProcess:
             metrics=metrics,
             previews=Previews(checks, publish=jobs.preview, metrics=metrics).of_image,
             marking=Marking.from_settings(settings.provenance, settings.secrets, client, sealer),
+            prompts=_prompt_checks(policies, catalogue, metrics, NearMisses(client, settings.safety)),
         )
         self._work = Work(
             jobs=jobs,
@@ -236,6 +246,27 @@ def _image_pipeline(settings: SafetySettings) -> SafetyPipeline:
     if required := policy.required_checks(Stage.IMAGE):
         raise ConfigurationError(f"policy {policy.label} requires the image check {required[0]}, which is not there")
     return SafetyPipeline(policy=policy)
+
+
+def _prompt_checks(
+    policies: Policies, catalogue: Catalogue, metrics: Metrics, near_misses: NearMisses
+) -> PromptChecks:
+    """The prompt stage with every check of this worker; without slow ones it repeats nothing that the API has done."""
+    slow: tuple[Check[PromptSubject], ...] = ()
+    pipeline = SafetyPipeline(
+        policy=policies.of(None),
+        prompt_checks=(*quick_prompt_checks(), *slow),
+        rewriters=quick_rewriters(),
+        slow=True,
+    )
+    return PromptChecks(
+        pipeline,
+        policies=policies,
+        adapters=catalogue.adapters,
+        metrics=metrics,
+        near_misses=near_misses,
+        idle=not slow,
+    )
 
 
 def _start_engine(catalogue: Catalogue, settings: WorkerSettings, metrics: Metrics) -> Engine:

@@ -19,6 +19,7 @@ from darkroom.errors import CheckUnavailable, ConfigurationError
 from darkroom.jobs import Job
 from darkroom.metrics import Metrics
 from engine.samples import GeneratedImage
+from safety.judging import waivers_of
 from safety.pipeline import ImageSubject, SafetyPipeline, Terms
 from safety.policy_set import Policies
 from safety.verdict import Stage, Verdict
@@ -57,9 +58,9 @@ class ImageChecks:
             CheckUnavailable: this process has no such policy.
         """
         if self._policies is None:
-            return Terms(self._pipeline.policy, owner=job.owner)
+            return Terms(self._pipeline.policy, waivers_of(job.waived), job.owner)
         try:
-            return Terms(self._policies.at(job.policy), owner=job.owner)
+            return Terms(self._policies.at(job.policy), waivers_of(job.waived), job.owner)
         except ConfigurationError as error:
             raise CheckUnavailable(error.detail) from None
 
@@ -77,7 +78,14 @@ class ImageChecks:
             raise fault
         for verdict in verdicts:
             self._metrics.verdicts.labels(Stage.IMAGE, verdict.decision).inc()
+            self._note_shadow(verdict, terms)
         return verdicts
+
+    def _note_shadow(self, verdict: Verdict, terms: Terms | None) -> None:
+        if verdict.shadow:
+            policy = terms.policy if terms else self._pipeline.policy
+            instead = policy.judge(Stage.IMAGE, verdict.shadow, checks=()).decision
+            self._metrics.shadow_verdicts.labels(Stage.IMAGE, instead).inc()
 
     def judge_preview(self, pixels: np.ndarray, terms: Terms) -> Future[list[Outcome]]:
         """The one outcome for a picture of an unfinished image, once no finished image waits."""

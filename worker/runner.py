@@ -28,12 +28,14 @@ from darkroom.errors import (
 )
 from darkroom.job_store import Claim, Committed, JobStore, Lease
 from darkroom.jobs import ImageRecord, JobError, JobStatus
+from darkroom.judgements import Judgement
 from darkroom.logs import bind_job, get_logger
 from darkroom.metrics import Metrics
 from darkroom.object_store import ObjectStore
 from engine import Engine, EngineHandle, GeneratedImage, ImageRequest
 from engine.samples import OnPreview
-from safety.verdict import Decision, Verdict
+from safety.judging import judgement_of
+from safety.verdict import Decision, Stage, Verdict
 from worker.drain import Drain, Draining
 from worker.heartbeat import Heartbeat, Watch
 from worker.image_checks import ImageChecks
@@ -41,9 +43,11 @@ from worker.images import image_file, image_request, prefixes, safe_guidance
 from worker.inputs import load_inputs
 from worker.marking import Marking
 from worker.progress import ProgressNotes
+from worker.prompt_checks import PromptChecks
 
 log = get_logger(__name__)
 
+PROMPT_REFUSED = "The prompt was refused by the content policy."
 POLL_SECONDS = 0.1  # between two looks at lease, drain and progress
 STORE_RETRY_SECONDS = 0.5
 FIRST_PAUSE_SECONDS = 2.0  # before a job that met a transient fault may be claimed again; doubles with each attempt
@@ -86,12 +90,14 @@ class JobRunner:
         pause: Callable[[int], float] = pause_before,
         previews: TakePreviews | None = None,
         marking: Marking | None = None,
+        prompts: PromptChecks | None = None,
     ) -> None:
         """Take the process's parts.
 
         Args:
             pause: gives the seconds before a job may run again after a transient fault, by its attempt.
             marking: marks and signs what is stored; without it images are written as they are.
+            prompts: judges prompts once more, before anything is made; without it the API's verdict stands.
             previews: takes pictures of unfinished images, which nobody has checked; without it none are made.
         """
         self._engine = engine
@@ -104,6 +110,7 @@ class JobRunner:
         self._pause = pause
         self._previews = previews
         self._marking = marking or Marking()
+        self._prompts = prompts
 
     def run(self, claim: Claim) -> Outcome:
         """Carry the job to its end, or give it back. What a job can meet is handled here; only bugs are raised."""
@@ -124,11 +131,14 @@ class JobRunner:
     def _attempt(self, watch: Watch) -> Outcome:
         claim, began = watch.claim, time.monotonic()
         try:
-            images = self._generate(watch)
+            claim, prompt = self._judge_prompt(claim)
+            if prompt is not None and prompt.decision is Decision.BLOCK:
+                return self._refuse(claim, prompt)
+            images = self._generate(claim, watch)
             verdicts = self._checks.judge(images, self._checks.terms(claim.job))
             records = self._store(claim, images, verdicts)
             status, error = _result(records, verdicts)
-            outcome = self._commit(claim, status, images=records, error=error)
+            outcome = self._commit(claim, status, images=records, error=error, findings=_judgements(prompt, verdicts))
         except JobStoreUnavailable:
             raise
         except DarkroomError as error:
@@ -136,9 +146,22 @@ class JobRunner:
         self._metrics.run_time.labels(claim.job.tier, claim.job.params.model).observe(time.monotonic() - began)
         return outcome
 
-    def _generate(self, watch: Watch) -> list[GeneratedImage]:
+    def _judge_prompt(self, claim: Claim) -> tuple[Claim, Verdict | None]:
+        """The claim with the texts that may be used, and the verdict on them where this worker gives one."""
+        checked = self._prompts.judge(claim.job) if self._prompts else None
+        if checked is None:
+            return claim, None
+        if checked.job != claim.job:
+            claim = self._insist(lambda: self._jobs.rewrite(claim, checked.job))
+        return claim, checked.verdict
+
+    def _refuse(self, claim: Claim, prompt: Verdict) -> Outcome:
+        """End a job whose prompt may not be used; nothing was made."""
+        error = JobError(prompt.reason or "prompt_blocked", PROMPT_REFUSED)
+        return self._commit(claim, JobStatus.BLOCKED, error=error, findings=_judgements(prompt, ()))
+
+    def _generate(self, claim: Claim, watch: Watch) -> list[GeneratedImage]:
         """Have all images of the job made at once; the engine batches them with those of other jobs."""
-        claim = watch.claim
         params, inputs = claim.job.params, load_inputs(claim.job.params, self._objects)
         notes = ProgressNotes(images=params.num_images, steps_each=params.num_inference_steps)
         deadline, safe = _deadline(claim), safe_guidance(self._checks.terms(claim.job).policy, params)
@@ -227,8 +250,11 @@ class JobRunner:
         *,
         images: Sequence[ImageRecord] = (),
         error: JobError | None = None,
+        findings: Sequence[Judgement] = (),
     ) -> Outcome:
-        committed = self._insist(lambda: self._jobs.commit(claim, status=status, images=images, error=error))
+        committed = self._insist(
+            lambda: self._jobs.commit(claim, status=status, images=images, error=error, findings=findings)
+        )
         if committed is Committed.DONE:
             self._note_end(claim, status.value, images=len(images), code=error.code if error else None)
         else:
@@ -319,6 +345,12 @@ def _deadline(claim: Claim) -> float | None:
     if job.deadline_at is None or job.started_at is None:
         return None
     return time.monotonic() + job.deadline_at - job.started_at
+
+
+def _judgements(prompt: Verdict | None, images: Sequence[Verdict]) -> list[Judgement]:
+    """The verdicts as the record keeps them."""
+    of_prompt = [judgement_of(prompt, Stage.PROMPT)] if prompt else []
+    return of_prompt + [judgement_of(verdict, Stage.IMAGE, index=index) for index, verdict in enumerate(images)]
 
 
 def _with_the_prompts(decision: Decision, *, held: str | None) -> Decision:

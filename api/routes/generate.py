@@ -27,8 +27,9 @@ _ACCEPTED = {
 }  # fmt: skip
 
 
-async def _upload(request: Request, _key: GenerateKey, settings: SettingsDep) -> Upload:
-    """The body; it depends on the key so that strangers' bodies are never read."""
+async def _upload(request: Request, key: GenerateKey, settings: SettingsDep, services: ServicesDep) -> Upload:
+    """The body; it depends on the key so that bodies of strangers, and of keys that have to wait, are never read."""
+    await services.near_misses.require_free(key.id)
     return await read_upload(request, settings)
 
 
@@ -52,7 +53,7 @@ async def generate(
     ] = None,
 ) -> SubmittedBody:
     """Store a job and answer at once; the images come later, under the job's `links.self`."""
-    submitted = await submission.submit(upload, owner=key.owner, idempotency_key=idempotency_key(idempotency))
+    submitted = await submission.submit(upload, key=key, idempotency_key=idempotency_key(idempotency))
     job = submitted.job
     if job.status is JobStatus.QUEUED and not submitted.replayed:
         background.add_task(submission.issue_ticket, job)

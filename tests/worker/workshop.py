@@ -20,6 +20,7 @@ from worker.drain import Drain
 from worker.heartbeat import Heartbeat
 from worker.image_checks import ImageChecks
 from worker.marking import Marking
+from worker.prompt_checks import PromptChecks
 from worker.runner import JobRunner, Outcome, TakePreviews
 
 LONG = 999  # steps; several seconds even for the tiny model
@@ -39,6 +40,7 @@ class Workshop:
     previews: TakePreviews | None = None
     policy: Policy = field(default_factory=load_policy)
     marking: Marking | None = None
+    prompts: PromptChecks | None = None
 
     def __post_init__(self) -> None:
         self.drain = Drain(grace_seconds=self.grace_seconds, terminate=lambda: self.terminated.append(True))
@@ -58,6 +60,7 @@ class Workshop:
             pause=lambda _attempt: 0.0,
             previews=self.previews,
             marking=self.marking,
+            prompts=self.prompts,
         )
 
     def submit(self, *, deadline_seconds: int | None = None, held: str | None = None, **params: Any) -> Job:
