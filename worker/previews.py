@@ -62,7 +62,10 @@ class Previews:
     def of_image(self, claim: Claim, image: int) -> OnPreview | None:
         """What takes this image's previews, on the device thread; None where nobody may see any."""
         terms = self._checks.terms(claim.job)
-        if not terms.policy.image.previews or claim.job.held is not None:  # a held prompt holds every picture
+        image_policy = terms.policy.image
+        if not image_policy.previews or not image_policy.required_checks:  # what must pass nothing was not looked at
+            return None
+        if claim.job.held is not None:  # a held prompt holds every picture
             return None
 
         def take(step: int, pixels: np.ndarray) -> None:
@@ -101,8 +104,6 @@ class Previews:
             return "unchecked"
         if outcome.decision is not Decision.ALLOW:
             return "withheld"
-        if set(outcome.checks) <= set(picture.terms.policy.shadow):
-            return "unchecked"  # what passes all checks passes none where there are none
         preview = Preview(
             job=picture.claim.job.id,
             attempt=picture.claim.attempt,

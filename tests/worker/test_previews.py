@@ -27,7 +27,14 @@ from worker.image_checks import ImageChecks
 from worker.previews import MOST_WAITING, Previews
 
 DEFAULT = load_policy("default")
-OPEN = DEFAULT.model_copy(update={"image": DEFAULT.image.model_copy(update={"previews": True})})
+
+
+def with_image(**changes: Any) -> Policy:
+    """The default policy with another image stage."""
+    return DEFAULT.model_copy(update={"image": DEFAULT.image.model_copy(update=changes)})
+
+
+OPEN = with_image(previews=True, required_checks=("score",))
 PIXELS = np.full((96, 128, 3), 90, np.uint8)
 
 
@@ -115,17 +122,13 @@ def test_what_is_not_below_every_bar_is_shown_to_nobody(checks: list[Score], out
     assert desk.published == []
 
 
-def test_a_check_that_is_only_watched_clears_no_picture(claim: Claim) -> None:
-    desk = Desk(Score(), policy=OPEN.model_copy(update={"shadow": ("score",)}))
-
-    desk.leave(claim)
-
-    eventually(lambda: desk.count("unchecked") == 1)
-    assert desk.published == []
-
-
-def test_no_previews_are_made_where_the_policy_allows_none(claim: Claim) -> None:
-    assert Desk(Score(), policy=DEFAULT).previews.of_image(claim, 0) is None
+@pytest.mark.parametrize(
+    "policy",
+    [DEFAULT, with_image(required_checks=("score",)), with_image(previews=True)],
+    ids=["nothing said", "not allowed", "no check required"],
+)
+def test_no_previews_are_made_where_the_policy_allows_none_or_requires_no_check(policy: Policy, claim: Claim) -> None:
+    assert Desk(Score(), policy=policy).previews.of_image(claim, 0) is None
 
 
 def test_no_previews_are_made_of_a_job_whose_prompt_is_held(shop: Workshop) -> None:
