@@ -125,6 +125,9 @@ class Metrics:
         self.webhooks_overdue = self._gauge(
             "darkroom_webhooks_overdue_seconds", "How long the first delivery that is due has been due."
         )
+        self.webhooks_overflow = self._gauge(
+            "darkroom_webhooks_overflow", "Deliveries given up so far because their owner had too many waiting."
+        )
 
     def _declare_review(self) -> None:
         self.review_depth = self._gauge("darkroom_review_items", "Jobs that wait for a person.")
@@ -143,9 +146,6 @@ class Metrics:
         self.review_depth.set(waiting)
         self.review_oldest.set(oldest)
         self.appeals_waiting.set(appeals)
-        self.webhooks_overflow = self._gauge(
-            "darkroom_webhooks_overflow", "Deliveries given up so far because their owner had too many waiting."
-        )
 
     def observe_check(self, layer: str, seconds: float) -> None:
         """Note how long one check or rewriter took."""
