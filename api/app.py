@@ -19,7 +19,23 @@ from api.limits import make_limits
 from api.openapi import document
 from api.problems import AnswerCrashes, on_darkroom_error, on_http_exception, on_validation_error
 from api.request_ids import RequestIds
-from api.routes import adapters, docs, events, generate, health, jobs, models, objects, webhooks
+from api.routes import (
+    adapters,
+    admin,
+    appeals,
+    docs,
+    events,
+    generate,
+    health,
+    jobs,
+    models,
+    objects,
+    recipes,
+    review,
+    review_page,
+    verify,
+    webhooks,
+)
 from api.security_headers import SecurityHeaders
 from api.services import Services
 from api.submission import Submission
@@ -110,7 +126,21 @@ def _middleware(settings: ApiSettings, services: Services) -> list[Middleware]:
 
 
 def _include_routes(app: FastAPI, settings: ApiSettings, services: Services) -> None:
-    for part in (generate, jobs, events, webhooks, models, adapters, health):
+    for part in (
+        generate,
+        jobs,
+        appeals,
+        events,
+        recipes,
+        verify,
+        webhooks,
+        models,
+        adapters,
+        review,
+        review_page,
+        admin,
+        health,
+    ):
         app.include_router(part.router)
     if settings.metrics:
         app.include_router(health.metrics_router)

@@ -6,22 +6,16 @@ Pillow is never loaded here: each file goes to a fresh interpreter with limits o
 
 from __future__ import annotations
 
-import json
-import subprocess
-import sys
 from dataclasses import dataclass
-from pathlib import Path
 
 import anyio
 import anyio.to_thread
 
-import darkroom
+from api.child_program import ProgramFailed, run_program
 from darkroom.errors import FieldProblem, InvalidParams
 from darkroom.input_limits import WHOLE_FILE
 
 AT_ONCE = 4  # decoders of one API process: memory and processor time are bounded by it
-WALL_SECONDS = 30.0
-_ROOT = Path(darkroom.__file__).parents[1]
 
 
 @dataclass(frozen=True)
@@ -50,18 +44,8 @@ class InputDecoder:
 
     def _decode(self, field: str, kind: str, data: bytes) -> DecodedImage:
         try:
-            done = subprocess.run(  # noqa: S603 -- our own program; its environment holds no secret
-                [sys.executable, "-s", "-m", "darkroom.input_images", kind],
-                input=data,
-                capture_output=True,
-                timeout=WALL_SECONDS,
-                check=True,
-                cwd=_ROOT,
-                env={},
-            )
-            line, _, png = done.stdout.partition(b"\n")
-            facts = json.loads(line)
-        except (subprocess.SubprocessError, ValueError):
+            facts, png = run_program("darkroom.input_images", kind, data=data)
+        except ProgramFailed:
             message = "can't be decoded within the memory and the time that one file may take"
             raise InvalidParams([FieldProblem(field, message, WHOLE_FILE)]) from None
         if "message" in facts:

@@ -1,6 +1,7 @@
 """A job's input images on their way in: decoded, made clean, stored, and taken back where no job came of it.
 
-They lie under `inputs/{job}/` as PNGs of our own making; the caller's bytes are never stored.
+They lie under `inputs/{job}/` as PNGs of our own making. The caller's bytes are kept only where they hold a C2PA
+manifest, which the images made with them have to pass on, and then sealed.
 """
 
 from __future__ import annotations
@@ -12,11 +13,14 @@ from dataclasses import dataclass
 import anyio.to_thread
 
 from api.input_decoder import DecodedImage, InputDecoder
+from api.verification import Verification
 from darkroom.capabilities import InputImages
 from darkroom.errors import ObjectStoreUnavailable
 from darkroom.logs import get_logger
-from darkroom.object_store import CONTENT_TYPES, ObjectStore, input_key, input_prefix
+from darkroom.object_store import ObjectStore, input_key, input_prefix
+from darkroom.object_store.keys import content_type_of, original_key
 from darkroom.params import StoredImage
+from darkroom.sealing import Sealer
 
 log = get_logger(__name__)
 # Field of the request -> (the file's name in the store, how it is decoded).
@@ -34,8 +38,10 @@ class JobInputs:
 class InputStore:
     """Takes input images in; one a process."""
 
-    def __init__(self, objects: ObjectStore) -> None:
+    def __init__(self, objects: ObjectStore, verification: Verification, sealer: Sealer) -> None:
         self._objects = objects
+        self._verification = verification
+        self._sealer = sealer
         self._decoder = InputDecoder()
 
     async def decode(self, job_id: str, files: Mapping[str, bytes]) -> JobInputs:
@@ -45,20 +51,24 @@ class InputStore:
             InvalidParams: one of them can't be used.
         """
         stored: dict[str, StoredImage] = {}
-        pngs: dict[str, bytes] = {}
+        kept: dict[str, bytes] = {}
         blank = False
         for field, (name, kind) in _FIELDS.items():
             if field in files:
                 image = await self._decoder.decode(field, kind, files[field])
                 stored[name] = _stored(input_key(job_id, name), image)
-                pngs[stored[name].key] = image.png
+                kept[stored[name].key] = image.png
                 blank = blank or image.blank
-        return JobInputs(InputImages(stored.get("init"), stored.get("mask"), mask_is_blank=blank), pngs)
+                if content_type := await self._verification.has_manifest(files[field]):
+                    key = original_key(job_id, name)
+                    stored[name] = stored[name].model_copy(update={"original": key, "original_type": content_type})
+                    kept[key] = await anyio.to_thread.run_sync(self._sealer.seal_bytes, files[field])
+        return JobInputs(InputImages(stored.get("init"), stored.get("mask"), mask_is_blank=blank), kept)
 
     async def put(self, inputs: JobInputs) -> None:
         """Store the files. It comes before the record: a job that can be claimed has its inputs."""
-        for key, png in inputs.files.items():
-            await anyio.to_thread.run_sync(self._objects.put, key, png, CONTENT_TYPES["png"])
+        for key, data in inputs.files.items():
+            await anyio.to_thread.run_sync(self._objects.put, key, data, content_type_of(key))
 
     async def discard(self, job_id: str, inputs: JobInputs) -> None:
         """Delete the files of a job that was not made; what can't be deleted now is only left over."""

@@ -23,7 +23,10 @@ from darkroom.settings import (
     LogSettings,
     ObjectStoreSettings,
     OwnersSettings,
+    ProvenanceSettings,
     RedisSettings,
+    ReviewSettings,
+    RewriterSettings,
     SafetySettings,
     SecretSettings,
     WebhookSettings,
@@ -61,6 +64,9 @@ def app_from_env() -> FastAPI:
         catalogue_settings=CatalogueSettings.from_env(),
         safety_settings=SafetySettings.from_env(),
         webhook_settings=WebhookSettings.from_env(),
+        provenance_settings=ProvenanceSettings.from_env(),
+        rewriter_settings=RewriterSettings.from_env(),
+        review_settings=ReviewSettings.from_env(),
     )
     return create_app(settings=ApiSettings.from_env(), services=services)
 

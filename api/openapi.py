@@ -13,6 +13,7 @@ from fastapi import FastAPI
 from fastapi.openapi.utils import get_openapi
 from pydantic import BaseModel
 
+from api.oversight_schemas import OVERSIGHT_BODIES
 from api.problems import MEDIA_TYPE, FieldError, Problem
 from api.webhook_schemas import REQUEST_BODIES
 from darkroom.catalogue import Catalogue
@@ -120,7 +121,7 @@ def document(app: FastAPI, catalogue: Catalogue) -> dict[str, Any]:
     )
     _drop_framework_errors(spec)
     schemas = spec.setdefault("components", {}).setdefault("schemas", {})
-    bodies: tuple[type[BaseModel], ...] = (FieldError, Problem, *REQUEST_BODIES)
+    bodies: tuple[type[BaseModel], ...] = (FieldError, Problem, *REQUEST_BODIES, *OVERSIGHT_BODIES)
     for model in bodies:
         schemas[model.__name__] = _schema_of(model)
     schemas["AdapterChoice"] = _schema_of(AdapterChoice)

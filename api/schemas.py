@@ -9,10 +9,11 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Self
+from typing import Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from darkroom.appeals import decided_by, may_be_appealed
 from darkroom.catalogue import MAX_SCALE, AdapterSpec, Capability, ModelSpec
 from darkroom.input_limits import MAX_PIXELS, MAX_SIDE
 from darkroom.jobs import ImageRecord, Job, JobError, JobStatus, Tier
@@ -45,6 +46,15 @@ class ErrorBody(_Body):
         return None if error is None else cls(code=error.code, message=error.message)
 
 
+class ReasonsBody(_Body):
+    """Why something was refused, and what can be done about it. The entry of a list that matched is never told."""
+
+    category: str | None = Field(description="What it was refused for; null where nobody looked in time.")
+    stage: Literal["prompt", "image"] = Field(description="What was refused: the prompt, or the images.")
+    automated: bool = Field(description="Whether a check refused it; else a person did, or nobody looked in time.")
+    appeal: str = Field(description="`POST` your appeal here; `GET` reads it.", examples=[f"/jobs/{JOB_ID}/appeal"])
+
+
 class ProgressBody(_Body):
     """How far a running job is, in denoising steps over all its images."""
 
@@ -66,6 +76,7 @@ class ImageBody(_Body):
     content_type: str = Field(examples=["image/png"])
     bytes: int
     sha256: str = Field(description="Of the file, in hexadecimal.")
+    pixels_sha256: str | None = Field(description="Of the pixels before marking; null for images of older releases.")
 
 
 class JobBody(_Body):
@@ -89,6 +100,9 @@ class JobBody(_Body):
     rewritten: bool = Field(description="Whether safety changed the prompt; `params` has the texts that are used.")
     images: tuple[ImageBody, ...]
     error: ErrorBody | None
+    reasons: ReasonsBody | None = Field(description="Why it was refused and how to appeal; null where it was not.")
+    appeal_of: str | None = Field(description="The refused job that this one makes up for, after a granted appeal.")
+    withheld: tuple[int, ...] = Field(description="Images that were taken down after their release.")
     links: Links
 
 
@@ -292,7 +306,8 @@ class Link:
 
 def job_body(job: Job, *, place: Place, link: Callable[[Job, ImageRecord], Link]) -> JobBody:
     """The job as its owner sees it; `link` makes a fresh link to an image."""
-    released = [image for image in job.images if image.decision == "allow"] if job.status is JobStatus.SUCCEEDED else []
+    free = [image for image in job.images if image.decision == "allow" and image.index not in job.withheld]
+    released = free if job.status is JobStatus.SUCCEEDED else []
     return JobBody(
         id=job.id,
         status=job.status,
@@ -312,7 +327,23 @@ def job_body(job: Job, *, place: Place, link: Callable[[Job, ImageRecord], Link]
         rewritten=job.rewritten,
         images=tuple(_image_body(image, link(job, image)) for image in released),
         error=ErrorBody.from_error(job.error),
+        reasons=_reasons_of(job),
+        appeal_of=job.appeal_of,
+        withheld=job.withheld,
         links=links_of(job),
+    )
+
+
+def _reasons_of(job: Job) -> ReasonsBody | None:
+    if job.error is None or not may_be_appealed(job):
+        return None
+    stage, _, category = job.error.code.partition("_")
+    unreviewed = job.status is JobStatus.EXPIRED
+    return ReasonsBody(
+        category=None if unreviewed else category,
+        stage="prompt" if stage == "prompt" else "image",
+        automated=not unreviewed and decided_by(job) is None,
+        appeal=f"/jobs/{job.id}/appeal",
     )
 
 
@@ -332,6 +363,7 @@ def _image_body(image: ImageRecord, link: Link) -> ImageBody:
         content_type=image.content_type,
         bytes=image.bytes,
         sha256=image.sha256,
+        pixels_sha256=image.pixels_sha256 or None,
     )
 
 

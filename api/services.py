@@ -12,11 +12,15 @@ import redis.asyncio
 from celery import Celery
 
 from api.readiness import Readiness
+from api.verification import Verification
+from darkroom.appeals import Appeals
+from darkroom.audit import AsyncAuditLog
 from darkroom.catalogue import Catalogue, load_catalogue
 from darkroom.delivery_log import DeliveryLog
 from darkroom.job_archive import JobArchive
 from darkroom.job_store import AsyncJobStore
 from darkroom.keys import AsyncKeyStore
+from darkroom.legal_hold import LegalHolds
 from darkroom.metrics import Metrics
 from darkroom.near_misses import AsyncNearMisses
 from darkroom.object_store import ObjectStore, make_object_store
@@ -24,17 +28,23 @@ from darkroom.outbox import Outbox
 from darkroom.owners import Owners
 from darkroom.policy_approvals import approval_of
 from darkroom.redis_client import make_async_redis, make_redis
+from darkroom.review import ReviewQueue
+from darkroom.review_sessions import ReviewSessions
 from darkroom.sealing import Sealer
 from darkroom.settings import (
     CatalogueSettings,
     JobSettings,
     ObjectStoreSettings,
     OwnersSettings,
+    ProvenanceSettings,
     RedisSettings,
+    ReviewSettings,
+    RewriterSettings,
     SafetySettings,
     SecretSettings,
     WebhookSettings,
 )
+from darkroom.takedown import Takedowns
 from darkroom.tickets import TicketOffice, make_celery
 from darkroom.tokens import PromptReader
 from darkroom.webhooks import EndpointStore
@@ -54,6 +64,18 @@ class Webhooks:
 
 
 @dataclass(frozen=True)
+class Oversight:
+    """What people decide, and the log of it. All but `log` block, and are called in threads."""
+
+    queue: ReviewQueue
+    appeals: Appeals
+    holds: LegalHolds
+    takedowns: Takedowns
+    log: AsyncAuditLog
+    rules: ReviewSettings
+
+
+@dataclass(frozen=True)
 class Services:
     """Everything behind the routes."""
 
@@ -62,9 +84,12 @@ class Services:
     keys: AsyncKeyStore
     sealer: Sealer
     webhooks: Webhooks
+    oversight: Oversight
+    sessions: ReviewSessions
     tickets: TicketOffice
     objects: ObjectStore
     url_ttl_seconds: int
+    public_url: str
     policies: Policies
     near_misses: AsyncNearMisses
     safety: SafetyPipeline
@@ -74,6 +99,7 @@ class Services:
     threaded_redis: redis.Redis
     looped_redis: redis.asyncio.Redis
     celery: Celery
+    verification: Verification
     owners: Owners = field(default_factory=Owners)
 
     async def close(self) -> None:
@@ -93,6 +119,9 @@ def connect(
     catalogue_settings: CatalogueSettings,
     safety_settings: SafetySettings,
     webhook_settings: WebhookSettings,
+    provenance_settings: ProvenanceSettings | None = None,
+    rewriter_settings: RewriterSettings | None = None,
+    review_settings: ReviewSettings,
 ) -> Services:
     """Build the services of one API process.
 
@@ -119,17 +148,28 @@ def connect(
         keys=AsyncKeyStore(looped),
         sealer=sealer,
         webhooks=Webhooks(EndpointStore(looped, sealer), Outbox(looped), DeliveryLog(looped), webhook_settings),
+        oversight=Oversight(
+            queue=ReviewQueue(threaded, objects, sealer),
+            appeals=Appeals(threaded, sealer),
+            holds=LegalHolds(threaded, sealer),
+            takedowns=Takedowns(threaded, objects),
+            log=AsyncAuditLog(looped),
+            rules=review_settings,
+        ),
+        sessions=ReviewSessions(looped, seconds=review_settings.review_session_seconds),
         tickets=TicketOffice(celery, threaded),
         objects=objects,
         url_ttl_seconds=object_settings.url_ttl_seconds,
+        public_url=object_settings.public_url,
         policies=policies,
         near_misses=AsyncNearMisses(looped, safety_settings),
-        safety=build_prompt_pipeline(policies.of(None)),
+        safety=build_prompt_pipeline(policies.of(None), rewriter=rewriter_settings),
         prompts=PromptReader(catalogue.embeddings),
         readiness=Readiness(jobs, objects),
         metrics=Metrics(),
         threaded_redis=threaded,
         looped_redis=looped,
         celery=celery,
+        verification=Verification(provenance_settings or ProvenanceSettings(), secret_settings, looped, jobs),
         owners=owners,
     )

@@ -59,7 +59,7 @@ class Submission:
 
     def __init__(self, services: Services) -> None:
         self._services = services
-        self._inputs = InputStore(services.objects)
+        self._inputs = InputStore(services.objects, services.verification, services.sealer)
         self._prompts = PromptStage(services)
         self._ticket_threads = anyio.CapacityLimiter(TICKET_THREADS)
 

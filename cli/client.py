@@ -61,6 +61,13 @@ class Client:
     def job(self, job_id: str) -> dict[str, Any]:
         return self._call("GET", f"/jobs/{job_id}")
 
+    def recipe(self, job_id: str) -> dict[str, Any]:
+        return self._call("GET", f"/jobs/{job_id}/recipe")
+
+    def verify(self, picture: bytes) -> dict[str, Any]:
+        """Where a file comes from."""
+        return self._call("POST", "/verify", files={"image": ("image", picture, "application/octet-stream")})
+
     def cancel(self, job_id: str) -> dict[str, Any]:
         return self._call("POST", f"/jobs/{job_id}/cancel")
 

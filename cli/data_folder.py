@@ -17,6 +17,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from darkroom.errors import ConfigurationError
+from safety.provenance.credentials import is_usable, make_credentials
 
 DEFAULT = Path("darkroom-data")
 NEEDED_BYTES = 200_000_000
@@ -101,6 +102,13 @@ class DataFolder:
         """The file of keys that seal prompts: made with one key; the operator may add others."""
         self.secret("seal")
         return self.root / "seal.secret"
+
+    def credentials(self) -> Path:
+        """The folder of the certificate that signs images: made once, and anew before it runs out."""
+        folder = self.root / "c2pa"
+        if not is_usable(folder):
+            make_credentials(folder, organisation="Darkroom on this machine")
+        return folder
 
     def write_session(self, session: Session) -> None:
         write_private(self.root / SESSION, json.dumps(asdict(session)))

@@ -109,7 +109,7 @@ def generate(
     try:
         output_format = _format(file_format, output)
         _require_writable(output)
-        files = {name: _file(path) for name, path in (("init_image", init_image), ("mask_image", mask)) if path}
+        files = {name: read_file(path) for name, path in (("init_image", init_image), ("mask_image", mask)) if path}
         body = {
             "prompt": prompt,
             "negative_prompt": negative,
@@ -244,7 +244,7 @@ def _size(text: str | None) -> dict[str, int]:
     return {"width": int(width), "height": int(height)}
 
 
-def _file(path: Path) -> bytes:
+def read_file(path: Path) -> bytes:
     try:
         return path.read_bytes()
     except OSError as error:

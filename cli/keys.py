@@ -20,6 +20,7 @@ from darkroom.keys import DEFAULT_SCOPES, ApiKey, KeyStore, Scope
 from darkroom.near_misses import NearMisses
 from darkroom.redis_client import make_redis
 from darkroom.settings import RedisSettings, SafetySettings
+from safety.provenance.credentials import CA_KEY_FILE, KEY_FILE, make_credentials
 
 app = typer.Typer(no_args_is_help=True, help="Make, list, rotate and revoke API keys.")
 HOUR, DAY = 3_600, 86_400
@@ -101,6 +102,19 @@ def release(key_id: Annotated[str, typer.Argument(help="The id that `held` shows
         released = _near_misses(client).release(key_id)
     say(f"Key {key_id} is released." if released else f"Key {key_id} is not held.")
     raise typer.Exit(0 if released else 1)
+
+
+@app.command()
+def c2pa(
+    folder: Annotated[Path, typer.Argument(help="Folder for the certificate and its keys; made if missing.")],
+    *,
+    organisation: Annotated[str, typer.Option(help="Whom the certificate names.")] = "Darkroom",
+) -> None:
+    """Make the certificate that signs images; an authority that lies in the folder signs it."""
+    certificate = make_credentials(folder, organisation=organisation)
+    print(f"DARKROOM_C2PA_CERT_FILE={certificate.absolute()}")
+    print(f"DARKROOM_C2PA_KEY_FILE={(folder / KEY_FILE).absolute()}")
+    say(f"Keep {CA_KEY_FILE} away from the service: it signs the next certificate, and no worker needs it.")
 
 
 @contextmanager

@@ -9,13 +9,15 @@ import sys
 
 import typer
 
-from cli import audit, keys, owners, policies, queue, webhooks
+from cli import audit, keys, owners, policies, queue, references, takedown, webhooks
 from cli.adapters import adapters
 from cli.console import say
 from cli.demo import demo
 from cli.generate import generate
 from cli.models import models
+from cli.replay import replay
 from cli.up import up
+from cli.verify import verify
 from darkroom import __version__
 from darkroom.errors import DarkroomError
 
@@ -31,11 +33,16 @@ app.command()(generate)
 app.command()(models)
 app.command()(adapters)
 app.command()(demo)
+app.command()(verify)
+app.command()(replay)
+app.command()(takedown.takedown)
 app.add_typer(audit.app, name="audit")
+app.add_typer(takedown.app, name="hold")
 app.add_typer(keys.app, name="keys")
 app.add_typer(owners.app, name="owners")
 app.add_typer(policies.app, name="policies")
 app.add_typer(queue.app, name="queue")
+app.add_typer(references.app, name="references")
 app.add_typer(webhooks.app, name="webhooks")
 
 

@@ -22,6 +22,7 @@ from redis.retry import Retry
 from cli.child import Service
 from cli.data_folder import DataFolder, write_private
 from darkroom.errors import ConfigurationError
+from safety.provenance.credentials import CERT_FILE, KEY_FILE
 
 HOST = "127.0.0.1"
 DEFAULT_CATALOGUE = Path(__file__).resolve().parents[1] / "catalogue.toml"
@@ -59,8 +60,11 @@ class Place:
 
     def environment(self) -> Mapping[str, str]:
         """The variables of the API and the workers: the caller's own, then what this place decides."""
+        c2pa = self.folder.credentials()
         return {
             "DARKROOM_OBJECT_STORE": "local",
+            "DARKROOM_C2PA_CERT_FILE": str(c2pa / CERT_FILE),
+            "DARKROOM_C2PA_KEY_FILE": str(c2pa / KEY_FILE),
             "HF_HUB_DISABLE_TELEMETRY": "1",
             "PYTHONUNBUFFERED": "1",
             **os.environ,

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
-from safety.pipeline import Check, SafetyPipeline
+from darkroom.settings import RewriterSettings
+from safety.pipeline import Check, Observe, SafetyPipeline, unobserved
 from safety.policy import Policy, load_policy
+from safety.prompt.chat import ChatClient
 from safety.prompt.contexts import load_context_rules
 from safety.prompt.lists import load_word_lists
+from safety.prompt.llm_rewriter import LlmRewriter
 from safety.prompt.replacements import TableRewriter, load_replacements
 from safety.prompt.wordlist import WordListCheck
 from safety.rewriting import Rewriter
@@ -30,12 +33,28 @@ def quick_rewriters() -> tuple[Rewriter, ...]:
     return (TableRewriter(load_replacements()),)
 
 
-def build_prompt_pipeline(policy: Policy | None = None) -> SafetyPipeline:
+def all_rewriters(settings: RewriterSettings) -> tuple[Rewriter, ...]:
+    """The quick ones, and behind them the language model that the operator names, if any.
+
+    Raises:
+        ConfigurationError: a table of replacements is not valid, or the model's URL or a file is no use.
+    """
+    if settings.url is None:
+        return quick_rewriters()
+    return (*quick_rewriters(), LlmRewriter(ChatClient(settings)))
+
+
+def build_prompt_pipeline(
+    policy: Policy | None = None, *, rewriter: RewriterSettings | None = None, observe: Observe = unobserved
+) -> SafetyPipeline:
     """The prompt stage before a job is stored; `policy` counts where a call names none.
 
     Raises:
         ConfigurationError: a policy or list file is not valid.
     """
     return SafetyPipeline(
-        policy=policy or load_policy(), prompt_checks=quick_prompt_checks(), rewriters=quick_rewriters()
+        policy=policy or load_policy(),
+        prompt_checks=quick_prompt_checks(),
+        rewriters=quick_rewriters() if rewriter is None else all_rewriters(rewriter),
+        observe=observe,
     )

@@ -9,7 +9,8 @@ check, no model and no job.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+import time
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
 from numbers import Real
@@ -23,12 +24,36 @@ from safety.rewriting import Rewriter, usable
 from safety.subjects import ImageSubject, PromptSubject
 from safety.verdict import Category, Decision, Finding, Rewrite, Stage, Verdict, Waiver
 
-__all__ = ["MAX_RUNNING", "BatchCheck", "Check", "ImageSubject", "PromptSubject", "SafetyPipeline", "Terms"]
+__all__ = [
+    "MAX_RUNNING",
+    "BatchCheck",
+    "Check",
+    "ImageSubject",
+    "Observe",
+    "PromptSubject",
+    "SafetyPipeline",
+    "Terms",
+    "unobserved",
+]
 
 log = get_logger(__name__)
 
 T_contra = TypeVar("T_contra", contravariant=True)
 _S = TypeVar("_S")
+
+
+Observe = Callable[[str, float], None]
+
+
+def unobserved(_name: str, _seconds: float) -> None:
+    """Take no note of how long a check took."""
+
+
+class Named(Protocol):
+    """What a verdict or a metric can call by its name."""
+
+    @property
+    def name(self) -> str: ...
 
 
 class Check(Protocol[T_contra]):
@@ -108,12 +133,14 @@ class SafetyPipeline:
         rewriters: Sequence[Rewriter] = (),
         slow: bool = False,
         timeout_seconds: float = TIMEOUT_SECONDS,
+        observe: Observe = unobserved,
     ) -> None:
         """Take the checks and rewriters in the order they shall run.
 
         Args:
             slow: these are a worker's checks, so a policy's slow ones must be among those for prompts.
             timeout_seconds: bounds each run of each check.
+            observe: is told the name of each check and rewriter that ran, and how long it took, whatever came of it.
         """
         self.policy = policy
         self._prompt_checks = _of_stage(Stage.PROMPT, prompt_checks)
@@ -121,6 +148,7 @@ class SafetyPipeline:
         self._rewriters = tuple(rewriters)
         self._slow = slow
         self._bounded = Bounded(timeout_seconds)
+        self._observe = observe
 
     def check_prompt(
         self, prompt: PromptSubject, policy: Policy | None = None, *, waived: Sequence[Waiver] = ()
@@ -181,7 +209,7 @@ class SafetyPipeline:
         if batch is not None and len(courses) > 1:
             subjects = [course.subject for course in courses]
             try:
-                answers = _one_each(check.name, self._bounded.call(_name(check), lambda: batch(subjects)), courses)
+                answers = _one_each(check.name, self._timed(check, lambda: batch(subjects)), courses)
             except CheckUnavailable:
                 pass  # one bad subject must not bring down the others' verdicts
             else:
@@ -193,7 +221,7 @@ class SafetyPipeline:
 
     def _run_one(self, check: Check[_S], course: _Course[_S]) -> None:
         try:
-            answer = self._bounded.call(_name(check), lambda: check.run(course.subject))
+            answer = self._timed(check, lambda: check.run(course.subject))
             course.take(check, _valid(check.name, answer))
         except CheckUnavailable as fault:
             if check.name in course.terms.policy.shadow:
@@ -201,11 +229,18 @@ class SafetyPipeline:
             else:
                 course.fault = fault
 
+    def _timed(self, part: Named, work: Callable[[], object], *, kind: str = "check") -> object:
+        started = time.monotonic()
+        try:
+            return self._bounded.call(f"the {kind} {part.name}", work)
+        finally:
+            self._observe(part.name, time.monotonic() - started)
+
     def _rewrite(self, prompt: PromptSubject, verdict: Verdict, terms: Terms) -> Verdict:
         """The first proposal that passes every check; without one, the verdict stays."""
         for rewriter in self._rewriters:
             propose = partial(rewriter.rewrite, prompt, verdict.findings)
-            changed = usable(self._bounded.call(f"the rewriter {rewriter.name}", propose), prompt)
+            changed = usable(self._timed(rewriter, propose, kind="rewriter"), prompt)
             if changed is None:
                 continue
             if not terms.policy.prompt.harden_negative_prompt:
@@ -230,10 +265,6 @@ def _settled(outcome: Verdict | CheckUnavailable) -> Verdict:
     if isinstance(outcome, CheckUnavailable):
         raise outcome
     return outcome
-
-
-def _name(check: Check[_S]) -> str:
-    return f"the check {check.name}"
 
 
 def _of_stage(stage: Stage, checks: Sequence[Check[_S]]) -> tuple[Check[_S], ...]:

@@ -7,6 +7,7 @@ asks for the attribute, and only then the environment is read.
 
 from __future__ import annotations
 
+import functools
 import logging
 import os
 import secrets
@@ -33,27 +34,28 @@ from darkroom.near_misses import NearMisses
 from darkroom.object_store import make_object_store
 from darkroom.policy_approvals import approval_of
 from darkroom.redis_client import make_redis
+from darkroom.review import ReviewQueue
 from darkroom.sealing import Sealer
 from darkroom.settings import (
     CatalogueSettings,
+    ImageCheckSettings,
     JobSettings,
     LogSettings,
     ObjectStoreSettings,
     ProvenanceSettings,
     RedisSettings,
+    ReviewSettings,
     SafetySettings,
     SecretSettings,
     WorkerSettings,
 )
+from darkroom.takedown import Takedowns
 from darkroom.tickets import TASK_WORK, TicketOffice, make_celery
 from engine import AdapterFile, Engine, PipelineSpec
 from engine.textual_inversion import EmbeddingFile
-from safety.defaults import quick_prompt_checks, quick_rewriters
-from safety.pipeline import Check, SafetyPipeline
-from safety.policy import load_policy
+from safety.defaults import all_rewriters, quick_prompt_checks
+from safety.pipeline import SafetyPipeline
 from safety.policy_set import Policies
-from safety.subjects import PromptSubject
-from safety.verdict import Stage
 from worker.drain import Drain
 from worker.hands import Hands
 from worker.hearing import Hearing
@@ -66,6 +68,8 @@ from worker.previews import Previews
 from worker.prompt_checks import PromptChecks
 from worker.reaper import Reaper
 from worker.runner import JobRunner
+from worker.safety_checks import build_image_checks, image_pipeline
+from worker.slow_prompt_checks import CheckSettings, slow_prompt_checks
 from worker.status_server import serve_status
 from worker.tasks import Work
 from worker.watchdog import Watchdog
@@ -87,7 +91,10 @@ class Settings:
     catalogue: CatalogueSettings
     worker: WorkerSettings
     safety: SafetySettings
+    image_checks: ImageCheckSettings
+    prompt_checks: CheckSettings
     provenance: ProvenanceSettings
+    review: ReviewSettings
     log: LogSettings
 
     @classmethod
@@ -100,7 +107,10 @@ class Settings:
             catalogue=CatalogueSettings.from_env(),
             worker=WorkerSettings.from_env(),
             safety=SafetySettings.from_env(),
+            image_checks=ImageCheckSettings.from_env(),
+            prompt_checks=CheckSettings.from_env(),
             provenance=ProvenanceSettings.from_env(),
+            review=ReviewSettings.from_env(),
             log=LogSettings.from_env(),
         )
 
@@ -137,7 +147,8 @@ class WorkerProcess:
             default=settings.safety.policy,
             is_approved=approval_of(client, settings.safety),
         )
-        checks = ImageChecks(_image_pipeline(settings.safety), metrics=metrics, policies=policies)
+        looks = build_image_checks(settings.image_checks, barred=Takedowns(client, objects).barred)
+        checks = ImageChecks(image_pipeline(policies.of(None), looks), metrics=metrics, policies=policies)
         catalogue = load_catalogue(settings.catalogue.catalogue)
         engine = self._engine = _start_engine(catalogue, settings.worker, metrics)
         heartbeat = Heartbeat(jobs, seconds=settings.worker.heartbeat_seconds, metrics=metrics)
@@ -153,6 +164,9 @@ class WorkerProcess:
             metrics=metrics,
             orphans=Orphans(jobs, objects, age_seconds=settings.worker.orphan_seconds),
             audit=AuditSegments(AuditLog(client), objects),
+            review=functools.partial(
+                ReviewQueue(client, objects, sealer).expire, after_seconds=settings.review.review_ttl_seconds
+            ),
         )
         runner = JobRunner(
             engine=engine,
@@ -164,7 +178,9 @@ class WorkerProcess:
             metrics=metrics,
             previews=Previews(checks, publish=jobs.preview, metrics=metrics).of_image,
             marking=Marking.from_settings(settings.provenance, settings.secrets, client, sealer),
-            prompts=_prompt_checks(policies, catalogue, metrics, NearMisses(client, settings.safety)),
+            prompts=_prompt_checks(
+                settings.prompt_checks, policies, catalogue, metrics, NearMisses(client, settings.safety)
+            ),
         )
         self._work = Work(
             jobs=jobs,
@@ -238,26 +254,17 @@ def refuse(error: DarkroomError) -> NoReturn:
     raise SystemExit(EXIT_BAD_START)
 
 
-def _image_pipeline(settings: SafetySettings) -> SafetyPipeline:
-    """The image stage under the policy; no image check ships yet, so a policy may require none, nor allow previews."""
-    policy = load_policy(settings.policy)
-    if policy.image.previews:
-        raise ConfigurationError(f"policy {policy.label} allows previews, which nothing here can check and show")
-    if required := policy.required_checks(Stage.IMAGE):
-        raise ConfigurationError(f"policy {policy.label} requires the image check {required[0]}, which is not there")
-    return SafetyPipeline(policy=policy)
-
-
 def _prompt_checks(
-    policies: Policies, catalogue: Catalogue, metrics: Metrics, near_misses: NearMisses
+    settings: CheckSettings, policies: Policies, catalogue: Catalogue, metrics: Metrics, near_misses: NearMisses
 ) -> PromptChecks:
     """The prompt stage with every check of this worker; without slow ones it repeats nothing that the API has done."""
-    slow: tuple[Check[PromptSubject], ...] = ()
+    slow = slow_prompt_checks(settings)
     pipeline = SafetyPipeline(
         policy=policies.of(None),
         prompt_checks=(*quick_prompt_checks(), *slow),
-        rewriters=quick_rewriters(),
+        rewriters=all_rewriters(settings.rewriter),
         slow=True,
+        observe=metrics.observe_check,
     )
     return PromptChecks(
         pipeline,

@@ -13,13 +13,13 @@ from darkroom.job_store import Claim
 from darkroom.jobs import ImageRecord
 from darkroom.object_store import CONTENT_TYPES, output_key, output_prefix
 from darkroom.params import GenerationParams
-from darkroom.schedulers import SCHEDULERS
 from engine import AdapterUse, GeneratedImage, ImageRequest, SafeGuidance
 from engine.safe_guidance import CONCEPT
 from safety.policy import Policy, SafetyLevel
 from safety.provenance.encode import encode_image
 from safety.provenance.manifest import Ingredient
-from safety.provenance.recipe import Recipe
+from safety.provenance.phash import looks_of
+from safety.provenance.replay import recipe_of
 from safety.verdict import Decision
 from worker.inputs import JobInputs
 from worker.marking import Marking, pixel_digest
@@ -98,7 +98,7 @@ def image_file(
     params = claim.job.params
     digest = pixel_digest(image.pixels)
     marked = marking.mark(claim.job, index, image.pixels)
-    recipe = replace(_recipe(params, index), pixels=digest, safe_guidance=None if level == "off" else level)
+    recipe = replace(recipe_of(params, index), pixels=digest, safe_guidance=None if level == "off" else level)
     bare = encode_image(marked, output_format=params.output_format, recipe=recipe)
     content_type = CONTENT_TYPES[params.output_format]
     data = marking.sign(bare, content_type, model=params.model, ingredients=ingredients)
@@ -114,6 +114,7 @@ def image_file(
         bytes=len(data),
         sha256=hashlib.sha256(data).hexdigest(),
         pixels_sha256=digest,
+        looks=_looks(image),
         decision=decision.value,
     )
     return ImageFile(record, data)
@@ -129,29 +130,11 @@ def places(prefix: str) -> tuple[str, str]:
     return prefix, _held(prefix)
 
 
+def _looks(image: GeneratedImage) -> str:
+    """The perceptual hash by which the image can be barred later; '' for a flat picture."""
+    looks = looks_of(image.pixels)
+    return "" if looks is None else f"{looks:016x}"
+
+
 def _held(key: str) -> str:
     return _REVIEW + key.removeprefix(_OUTPUTS)
-
-
-def _recipe(params: GenerationParams, index: int) -> Recipe:
-    return Recipe(
-        prompt=params.prompt,
-        negative_prompt=params.negative_prompt,
-        steps=params.num_inference_steps,
-        scheduler=SCHEDULERS[params.scheduler].title,
-        guidance_scale=params.guidance_scale,
-        seed=params.seed + index,
-        width=params.width,
-        height=params.height,
-        model=params.model,
-        adapters=tuple((adapter.name, adapter.scale) for adapter in params.adapters),
-        init_image=params.init_image.sha256 if params.init_image else None,
-        strength=params.strength if params.init_image else None,
-        mask_image=params.mask_image.sha256 if params.mask_image else None,
-        mask_blur=params.mask_blur,
-        mask_padding=params.mask_padding,
-        guidance_rescale=params.guidance_rescale,
-        guidance_stop=params.guidance_stop,
-        refiner=params.refiner,
-        refiner_start=params.refiner_start if params.refiner else None,
-    )

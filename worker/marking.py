@@ -26,7 +26,8 @@ from darkroom.settings import ProvenanceSettings, SecretSettings
 from safety.provenance.credentials import Credentials
 from safety.provenance.manifest import Ingredient, ManifestSigner
 from safety.provenance.phash import looks_of
-from safety.provenance.watermark import KEY_PURPOSE, METHODS, Watermark, payload_of
+from safety.provenance.reading import KEY_PURPOSE
+from safety.provenance.watermark import METHODS, Watermark, payload_of
 
 log = get_logger(__name__)
 

@@ -7,7 +7,7 @@ after the start, an outage of the store or a standstill of this process, for liv
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict
 
 from darkroom.audit_segments import AuditSegments
@@ -39,6 +39,7 @@ class Reaper(Periodic):
         metrics: Metrics,
         orphans: Orphans | None = None,
         audit: AuditSegments | None = None,
+        review: Callable[[], int] | None = None,
     ) -> None:
         """Take what there is to tidy.
 
@@ -47,6 +48,7 @@ class Reaper(Periodic):
             grace_seconds: in which every live worker renews its leases.
             orphans: sweeps the object store, where that is this reaper's task too.
             audit: moves the audit log's older part into the object store, likewise.
+            review: denies what nobody reviewed in time, and says how many items that were.
         """
         super().__init__("reaper", seconds=seconds)
         self._store = store
@@ -58,6 +60,7 @@ class Reaper(Periodic):
         self._metrics = metrics
         self._orphans = orphans
         self._audit = audit
+        self._review = review
         self._rested_at = time.monotonic()  # when the last round ended
         self._leases_at = self._rested_at + grace_seconds
 
@@ -84,6 +87,12 @@ class Reaper(Periodic):
         if self._orphans is not None:
             self._metrics.orphans_deleted.inc(self._orphans.sweep_when_due())
 
+    def expire_reviews(self) -> None:
+        """Deny what nobody reviewed in time."""
+        if self._review is not None and (expired := self._review()):
+            self._metrics.review_expired.inc(expired)
+            log.info("reviews_expired", items=expired)
+
     def seal(self) -> None:
         """Write the audit log's entries of the last hour into the object store, once an hour."""
         if self._audit is not None and (entries := self._audit.seal()):
@@ -102,7 +111,13 @@ class Reaper(Periodic):
             self._objects.delete_prefix(place)
 
     def round(self) -> float:
-        for step in (self.reap, self.top_up, self.sweep, self.seal):  # one may fail while another is needed
+        for step in (
+            self.reap,
+            self.top_up,
+            self.sweep,
+            self.expire_reviews,
+            self.seal,
+        ):  # one may fail while another is needed
             try:
                 step()
             except Exception as error:  # noqa: BLE001 - whatever happens, the next round must come

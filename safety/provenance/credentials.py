@@ -23,7 +23,7 @@ from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 from darkroom.errors import ConfigurationError
 from darkroom.settings import ProvenanceSettings
 
-CA_DAYS, LEAF_DAYS = 3_650, 825
+CA_DAYS, LEAF_DAYS, LEFT_DAYS = 3_650, 825, 30
 CERT_FILE, KEY_FILE, CA_FILE, CA_KEY_FILE = "c2pa-cert.pem", "c2pa-key.pem", "c2pa-ca.pem", "c2pa-ca-key.pem"
 _CURVES: Mapping[str, str] = {"secp256r1": "es256", "secp384r1": "es384", "secp521r1": "es512"}
 _NO_USE = {
@@ -103,6 +103,16 @@ def make_credentials(folder: Path, *, organisation: str) -> Path:
     _write(folder / KEY_FILE, _private_pem(key), mode=0o600)
     _write(folder / CERT_FILE, _pem(leaf) + _pem(ca), mode=0o644)
     return folder / CERT_FILE
+
+
+def is_usable(folder: Path) -> bool:
+    """Whether the folder has a signing certificate that is good for a month more."""
+    try:
+        certificate = x509.load_pem_x509_certificates((folder / CERT_FILE).read_bytes())[0]
+    except (OSError, ValueError, IndexError):
+        return False
+    left = certificate.not_valid_after_utc - dt.datetime.now(dt.UTC)
+    return left > dt.timedelta(days=LEFT_DAYS) and (folder / KEY_FILE).exists()
 
 
 def _make_ca(folder: Path, organisation: str, now: dt.datetime) -> tuple[x509.Certificate, ec.EllipticCurvePrivateKey]:

@@ -28,7 +28,9 @@ ROUNDS = 8  # clipped and rounded pixels undo part of the mark, so it is put in 
 #: How far above chance the agreement must be, in chance's own standard deviations: in place, and by search, which
 #: tries 16,384 places for each scale.
 SURE_IN_PLACE, SURE_BY_SEARCH = 8.0, 11.0
-SCALES: tuple[float, ...] = (1.0, 4 / 3, 2.0, 1.5, 1.25, 8 / 7, 10 / 9, 0.5, 0.75)  # by which a copy is resized back
+#: By which a copy is resized back: what is common in sharing, smaller copies first.
+SCALES: tuple[float, ...] = (1.0, 4 / 3, 2.0, 1.5, 1.25, 8 / 7, 10 / 9, 0.5, 2 / 3, 0.75, 0.8)
+STRIP = 512  # rows read at once: a whole large picture in floating point would take a gigabyte
 SEARCHED = 512  # pixels a side, of the middle: more would only cost time
 _LUMA = np.array([0.299, 0.587, 0.114])
 _CHECK_POLYNOMIAL = 0x07  # CRC-8
@@ -60,10 +62,12 @@ class DctMark:
 
     def read(self, pixels: NDArray[np.uint8]) -> Reading | None:
         """The mark in its place, else in a crop or in a resized copy; None where there is none."""
-        in_place = _agreed(*self._votes(*_folded(_coefficients(_luma(pixels)))), bar=SURE_IN_PLACE)
+        strips = (_luma(pixels[top : top + STRIP]) for top in range(0, pixels.shape[0], STRIP))
+        coefficients = np.concatenate([_coefficients(strip) for strip in strips])
+        in_place = _agreed(*self._votes(*_folded(coefficients)), bar=SURE_IN_PLACE)
         if in_place is not None:
             return in_place
-        copies = (_middle(_luma(_resized(pixels, scale))) for scale in SCALES)
+        copies = (_luma(_resized(_middle(pixels, scale), scale)) for scale in SCALES)
         found = (self._searched(luma) for luma in copies)
         return next((reading for reading in found if reading is not None), None)
 
@@ -217,6 +221,8 @@ def _resized(pixels: NDArray[np.uint8], scale: float) -> NDArray[np.uint8]:
     return np.asarray(Image.fromarray(pixels).resize((width, height), Image.Resampling.BICUBIC))
 
 
-def _middle(luma: _Floats) -> _Floats:
-    top, left = (max(side - SEARCHED, 0) // 2 for side in luma.shape)
-    return luma[top : top + SEARCHED, left : left + SEARCHED]
+def _middle(pixels: NDArray[np.uint8], scale: float) -> NDArray[np.uint8]:
+    """What becomes at most SEARCHED pixels a side by that scale."""
+    most = round(SEARCHED / scale)
+    top, left = (max(side - most, 0) // 2 for side in pixels.shape[:2])
+    return pixels[top : top + most, left : left + most]

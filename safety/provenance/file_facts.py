@@ -65,7 +65,7 @@ def _manifest(data: bytes, content_type: str, anchors: str) -> Mapping[str, Any]
             return _told(str(reader.get_validation_state()), json.loads(reader.json()))
     except c2pa.C2paError.ManifestNotFound:
         return {"state": "none"}
-    except (c2pa.C2paError, ValueError):
+    except (c2pa.C2paError, ValueError, LookupError, AttributeError, TypeError):  # or not the shape it should have
         return {"state": "unreadable"}
 
 

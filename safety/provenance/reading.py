@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+KEY_PURPOSE = "invisible marks"  # what the marks' keys are derived for
+
 
 @dataclass(frozen=True)
 class Reading:

@@ -18,8 +18,6 @@ from darkroom.errors import ConfigurationError
 from safety.provenance.dct_mark import BITS, PAYLOAD_BITS, DctMark, with_check, without_check
 from safety.provenance.reading import Reading
 
-KEY_PURPOSE = "invisible marks"
-
 
 class Watermark(Protocol):
     """Puts a payload into pixels, (height, width, 3) 8-bit RGB, and finds it again."""

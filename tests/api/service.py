@@ -35,7 +35,9 @@ from darkroom.settings import (
     JobSettings,
     ObjectStoreSettings,
     OwnersSettings,
+    ProvenanceSettings,
     RedisSettings,
+    ReviewSettings,
     SafetySettings,
     SecretSettings,
     WebhookSettings,
@@ -145,7 +147,9 @@ def make_places(redis_url: str, folder: Path) -> Places:
     return Places(redis_url, catalogue, folder / "objects", write_secret_file(folder))
 
 
-def make_services(places: Places, *, redis_url: str | None = None) -> Services:
+def make_services(
+    places: Places, *, redis_url: str | None = None, provenance: ProvenanceSettings | None = None
+) -> Services:
     return connect(
         redis_settings=RedisSettings(redis_url=redis_url or places.redis_url, redis_timeout_seconds=1.0),
         job_settings=JobSettings(),
@@ -157,6 +161,8 @@ def make_services(places: Places, *, redis_url: str | None = None) -> Services:
         catalogue_settings=CatalogueSettings(catalogue=places.catalogue),
         safety_settings=SafetySettings(),
         webhook_settings=WebhookSettings(),
+        provenance_settings=provenance or ProvenanceSettings(),
+        review_settings=ReviewSettings(),
     )
 
 

@@ -14,6 +14,7 @@ from tests.api.service import Caller
 
 ANY_KEY, NO_KEY = "any key", "no key"
 G, R, C = Scope.GENERATE, Scope.READ, Scope.CANCEL
+REVIEW, SEALED, ADMIN = Scope.REVIEW, Scope.SEALED, Scope.ADMIN
 NEEDED: dict[tuple[str, str], Scope | str] = {
     ("POST", "/generate"): G,
     ("GET", "/jobs"): R,
@@ -21,6 +22,38 @@ NEEDED: dict[tuple[str, str], Scope | str] = {
     ("GET", "/jobs/{job_id}/events"): R,
     ("POST", "/jobs/{job_id}/cancel"): C,
     ("DELETE", "/jobs/{job_id}"): C,
+    ("GET", "/jobs/{job_id}/recipe"): R,
+    ("POST", "/verify"): R,
+    ("POST", "/jobs/{job_id}/appeal"): R,
+    ("GET", "/jobs/{job_id}/appeal"): R,
+    ("GET", "/review/items"): REVIEW,
+    ("POST", "/review/next"): REVIEW,
+    ("GET", "/review/items/{job_id}"): REVIEW,
+    ("POST", "/review/items/{job_id}/lease"): REVIEW,
+    ("GET", "/review/items/{job_id}/images/{index}"): REVIEW,
+    ("POST", "/review/items/{job_id}/decide"): REVIEW,
+    ("POST", "/review/items/{job_id}/escalate"): REVIEW,
+    ("GET", "/review/appeals"): REVIEW,
+    ("GET", "/review/appeals/{job_id}"): REVIEW,
+    ("POST", "/review/appeals/{job_id}/decide"): REVIEW,
+    ("GET", "/review/sealed"): SEALED,
+    ("GET", "/review/sealed/{job_id}"): SEALED,
+    ("DELETE", "/review/sealed/{job_id}"): SEALED,
+    ("GET", "/review"): NO_KEY,  # the page has a session of its own
+    ("POST", "/review/login"): NO_KEY,
+    ("POST", "/review/logout"): NO_KEY,
+    ("POST", "/review/page/next"): NO_KEY,
+    ("GET", "/review/page/items/{job_id}"): NO_KEY,
+    ("POST", "/review/page/items/{job_id}/lease"): NO_KEY,
+    ("GET", "/review/page/items/{job_id}/images/{index}"): NO_KEY,
+    ("POST", "/review/page/items/{job_id}/decide"): NO_KEY,
+    ("GET", "/review/page/appeals/{job_id}"): NO_KEY,
+    ("POST", "/review/page/appeals/{job_id}/decide"): NO_KEY,
+    ("GET", "/review/page/style.css"): NO_KEY,
+    ("POST", "/admin/takedown"): ADMIN,
+    ("GET", "/admin/holds"): ADMIN,
+    ("PUT", "/admin/jobs/{job_id}/hold"): ADMIN,
+    ("DELETE", "/admin/jobs/{job_id}/hold"): ADMIN,
     ("POST", "/webhooks"): G,
     ("GET", "/webhooks"): R,
     ("POST", "/webhooks/secret"): G,
@@ -94,10 +127,13 @@ def test_no_scope_reads_another_owners_job(make_caller: Callable[..., Caller]) -
     strangers = [make_caller(scopes=set(Scope)) for _ in range(2)]
 
     for method, path in GUARDED:
-        for stranger in strangers if "{job_id}" in path else ():
-            answer = stranger.client.request(method, path.format(job_id=job_id), headers=stranger.headers())
+        for stranger in strangers if path.startswith("/jobs/{job_id}") else ():
+            body = {"json": {"text": "why"}} if path.endswith("/appeal") and method == "POST" else {}
+            answer = stranger.client.request(method, path.format(job_id=job_id), headers=stranger.headers(), **body)
             assert (answer.status_code, answer.json()["code"]) == (404, "job_not_found"), path
 
 
 def _filled(path: str) -> str:
-    return path.replace("{job_id}", f"job_{'0' * 26}").replace("{endpoint_id}", f"ep_{'0' * 24}")
+    return (
+        path.replace("{job_id}", f"job_{'0' * 26}").replace("{endpoint_id}", f"ep_{'0' * 24}").replace("{index}", "0")
+    )

@@ -70,6 +70,8 @@ def test_pictures_are_stored_as_our_own_pngs_and_named_by_digest(send: Callable[
             "sha256": hashlib.sha256(data).hexdigest(),
             "width": 128,
             "height": 128,
+            "original": None,  # the caller's file had no manifest to pass on
+            "original_type": None,
         }
         with Image.open(io.BytesIO(data)) as image:
             assert (image.format, image.mode, image.getpixel((5, 5))) == ("PNG", mode, grey)
@@ -148,7 +150,7 @@ def test_a_picture_without_a_key_is_not_even_read(caller: Caller, places: Places
 
 
 def test_a_decoder_that_dies_has_met_a_file_that_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("api.input_decoder.WALL_SECONDS", 0.01)
+    monkeypatch.setattr("api.child_program.WALL_SECONDS", 0.01)
 
     with pytest.raises(InvalidParams) as caught:
         anyio.run(InputDecoder().decode, "init_image", "picture", PICTURE)

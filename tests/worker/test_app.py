@@ -78,10 +78,21 @@ def test_a_metrics_port_that_is_taken_is_named(monkeypatch: pytest.MonkeyPatch) 
 
 
 @pytest.mark.usefixtures("_environment")
-def test_a_policy_that_allows_previews_is_refused(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    monkeypatch.setattr("safety.policy.POLICIES", tmp_path)
-    monkeypatch.setenv("DARKROOM_POLICY", "open")
-    (tmp_path / "open.toml").write_text('schema = 1\nname = "open"\nversion = 1\n[image]\npreviews = true\n')
+@pytest.mark.parametrize(
+    ("rules", "sentence"),
+    [
+        ("previews = true", "policy own@1 allows previews, but requires no image check"),
+        ('required_checks = ["image_stars"]', "policy own@1 requires the image check image_stars"),
+    ],
+)
+def test_a_policy_that_the_image_stage_can_not_keep_is_refused(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, rules: str, sentence: str
+) -> None:
+    folder = tmp_path / "policies"
+    folder.mkdir()
+    monkeypatch.setenv("DARKROOM_POLICY_DIR", str(folder))
+    monkeypatch.setenv("DARKROOM_POLICY", "own")
+    (folder / "own.toml").write_text(f'schema = 1\nname = "own"\nversion = 1\n[image]\n{rules}\n')
 
-    with pytest.raises(ConfigurationError, match="policy open@1 allows previews"):
+    with pytest.raises(ConfigurationError, match=sentence):
         start()
