@@ -537,3 +537,15 @@ def test_blocked_image_meets_no_further_check() -> None:
     pipeline.check_images([flat(255), flat(0)])
 
     assert len(dear.asked) == 1
+
+
+def test_time_of_every_run_is_observed_whatever_came_of_it() -> None:
+    seen: list[tuple[str, float]] = []
+    checks = [ProbeCheck(lambda _: [], name="quick"), ProbeCheck(fail, name="broken")]
+    pipeline = SafetyPipeline(policy=HARMLESS, prompt_checks=checks, observe=lambda *run: seen.append(run))
+
+    with pytest.raises(CheckUnavailable):
+        pipeline.check_prompt(PromptSubject("a duck"))
+
+    assert [name for name, _ in seen] == ["quick", "broken"]
+    assert all(0 <= seconds < 5 for _, seconds in seen)
