@@ -128,6 +128,7 @@ def connect(
     Raises:
         ConfigurationError: a setting or a file is not valid.
     """
+    metrics = Metrics()
     threaded, looped = make_redis(redis_settings), make_async_redis(redis_settings)
     celery = make_celery(redis_settings)
     sealer = Sealer.from_settings(secret_settings)
@@ -163,10 +164,10 @@ def connect(
         public_url=object_settings.public_url,
         policies=policies,
         near_misses=AsyncNearMisses(looped, safety_settings),
-        safety=build_prompt_pipeline(policies.of(None), rewriter=rewriter_settings),
+        safety=build_prompt_pipeline(policies.of(None), rewriter=rewriter_settings, observe=metrics.observe_check),
         prompts=PromptReader(catalogue.embeddings),
         readiness=Readiness(jobs, objects),
-        metrics=Metrics(),
+        metrics=metrics,
         threaded_redis=threaded,
         looped_redis=looped,
         celery=celery,

@@ -148,7 +148,8 @@ class WorkerProcess:
             is_approved=approval_of(client, settings.safety),
         )
         looks = build_image_checks(settings.image_checks, barred=Takedowns(client, objects).barred)
-        checks = ImageChecks(image_pipeline(policies.of(None), looks), metrics=metrics, policies=policies)
+        images = image_pipeline(policies.of(None), looks, observe=metrics.observe_check)
+        checks = ImageChecks(images, metrics=metrics, policies=policies)
         catalogue = load_catalogue(settings.catalogue.catalogue)
         engine = self._engine = _start_engine(catalogue, settings.worker, metrics)
         heartbeat = Heartbeat(jobs, seconds=settings.worker.heartbeat_seconds, metrics=metrics)

@@ -17,7 +17,7 @@ from safety.image.embedder import ImageEmbedder
 from safety.image.nudenet import load_nudenet
 from safety.image.similarity import SimilarityCheck
 from safety.image.watermark_text import load_watermark_check
-from safety.pipeline import Check, SafetyPipeline
+from safety.pipeline import Check, Observe, SafetyPipeline, unobserved
 from safety.policy import Policy
 from safety.subjects import ImageSubject
 from safety.verdict import Stage
@@ -44,7 +44,7 @@ def build_image_checks(
     return checks
 
 
-def image_pipeline(policy: Policy, checks: tuple[ImageCheck, ...]) -> SafetyPipeline:
+def image_pipeline(policy: Policy, checks: tuple[ImageCheck, ...], *, observe: Observe = unobserved) -> SafetyPipeline:
     """The image stage of a process.
 
     Raises:
@@ -56,7 +56,7 @@ def image_pipeline(policy: Policy, checks: tuple[ImageCheck, ...]) -> SafetyPipe
         raise ConfigurationError(f"policy {policy.label} requires the image check {missing[0]}, which is not there")
     if policy.image.previews and not required:
         raise ConfigurationError(f"policy {policy.label} allows previews, but requires no image check to look at them")
-    return SafetyPipeline(policy=policy, image_checks=checks)
+    return SafetyPipeline(policy=policy, image_checks=checks, observe=observe)
 
 
 def _models(settings: ImageCheckSettings) -> Iterator[ImageCheck]:
