@@ -36,9 +36,15 @@ class WordListCheck:
     ) -> None:
         self._normaliser = Normaliser()
         self._rules = {f"{rule.category} context {index}": rule for index, rule in enumerate(contexts)}
+        # Of one category the rules are one, in several languages.
         self._excluded = {
-            topic: frozenset(phrase_of(term, self._normaliser) for term in rule.excluded_in_negative_prompt)
-            for topic, rule in self._rules.items()
+            category: frozenset(
+                phrase_of(term, self._normaliser)
+                for rule in contexts
+                if rule.category is category
+                for term in rule.excluded_in_negative_prompt
+            )
+            for category in {rule.category for rule in contexts}
         }
         entries = [*self._listed(lists), *self._in_context()]
         self._index = PhraseIndex(entries, load_ordinary_words() if ordinary is None else ordinary)
@@ -93,12 +99,12 @@ class WordListCheck:
             own = [
                 (where, match) for where, matches in found.items() for match in matches if match.entry.topic == topic
             ]
-            if own and self._meets(topic, rule, found):
+            if own and self._meets(rule, found):
                 where, first = own[0]
                 yield Finding(rule.category, rule.score, self.name, first.start, first.end, where)
 
-    def _meets(self, topic: str, rule: ContextRule, found: Mapping[PromptField, Sequence[Match]]) -> bool:
-        excluded = self._excluded[topic]
+    def _meets(self, rule: ContextRule, found: Mapping[PromptField, Sequence[Match]]) -> bool:
+        excluded = self._excluded[rule.category]
         return any(
             match.entry.topic in rule.meets
             and not (where is PromptField.NEGATIVE_PROMPT and match.entry.phrase in excluded)

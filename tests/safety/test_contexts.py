@@ -77,18 +77,38 @@ def test_words_that_keep_a_picture_clean_are_welcome_in_the_negative_prompt() ->
     assert minors(f"{AGE}, zzexcluded") == [(1.0, PROMPT)]
 
 
-def test_shipped_rule_meets_sexual_words_only() -> None:
-    (rule,) = load_context_rules()
-    check = WordListCheck(load_word_lists(), [rule])
+def test_shipped_rules_meet_sexual_words_only() -> None:
+    rules = load_context_rules()
 
-    assert (rule.category, rule.meets, rule.score) == (Category.minors, (Category.sexual,), 1.0)
-    for prompt in ("a child at the playground", "a mother breastfeeding her baby", "a 7 year old with a kite"):
-        assert check.run(PromptSubject(prompt)) == []
-    assert not [
-        finding
-        for finding in check.run(PromptSubject("a child at the playground", "nsfw, nudity, gore"))
-        if finding.category is Category.minors
-    ]
+    assert {rule.language for rule in rules} == {"en", "de", "fr", "es"}
+    for rule in rules:
+        assert (rule.category, rule.meets, rule.score) == (Category.minors, (Category.sexual,), 1.0)
+        assert "Apache-2.0" in rule.licence
+
+
+@pytest.mark.parametrize(
+    "subject",
+    [
+        PromptSubject("a child at the playground"),
+        PromptSubject("a mother breastfeeding her baby"),
+        PromptSubject("a 7 year old with a kite"),
+        PromptSubject("a child at the playground", "nsfw, nudity, gore"),
+        PromptSubject("Kinder spielen im Garten, drei Jahre alt"),
+        PromptSubject("une fillette de six ans avec un ballon"),
+        PromptSubject("una niña con un globo, cinco años", "desnudo"),
+    ],
+)
+def test_shipped_rules_find_nothing_in_family_pictures(subject: PromptSubject) -> None:
+    check = WordListCheck(load_word_lists(), load_context_rules())
+
+    assert not [finding for finding in check.run(subject) if finding.category is Category.minors]
+
+
+def test_each_shipped_rule_works_beside_an_invented_word_of_the_other_context() -> None:
+    check = WordListCheck(load_word_lists(LISTS / "words"), load_context_rules())
+
+    for text in ("child", "drei Jahre alt", "fillette", "cinco años", "7 yo", "\N{BABY}"):
+        assert Category.minors in {finding.category for finding in check.run(PromptSubject(f"{text}, {OTHER}"))}, text
 
 
 def test_faulty_rule_is_refused_with_a_sentence(tmp_path: Path) -> None:
