@@ -201,6 +201,7 @@ class ItemBody(_Body):
         description="The reason code of the prompt's verdict, where that holds all images."
     )
     params: GenerationParams
+    original_prompt: str | None = Field(description="What the caller wrote, where safety changed it.")
     images: tuple[HeldImage, ...]
     findings: tuple[JudgementBody, ...]
     history: tuple[StepBody, ...]
@@ -216,6 +217,7 @@ class ItemBody(_Body):
             owner=job.owner,
             held_because=job.held,
             params=job.params,
+            original_prompt=job.original.prompt if job.original else None,
             images=tuple(
                 HeldImage(
                     index=image.index,

@@ -7,6 +7,7 @@ from starlette.responses import Response
 
 from api.oversight_schemas import ItemBody, PolicyBody
 from api.services import Services
+from darkroom.clock import unix_time
 from darkroom.errors import ConfigurationError
 from darkroom.jobs import JobStatus
 from darkroom.review import Item, Ruling
@@ -36,7 +37,11 @@ async def open_image(services: Services, person: str, job_id: str, index: int) -
 async def decide(services: Services, person: str, job_id: str, ruling: Ruling, *, fence: int) -> JobStatus:
     """End an item."""
     queue, metrics = services.oversight.queue, services.metrics
+    entered = await run_in_threadpool(queue.entered_at, job_id)
     status = await run_in_threadpool(queue.decide, job_id, ruling, person=person, fence=fence)
+    if entered is None:  # the same decision again
+        return status
+    metrics.review_time.observe(max(unix_time() - entered, 0.0))
     for approved in ruling.approved.values():
         metrics.review_decisions.labels("approved" if approved else "blocked").inc()
     return status

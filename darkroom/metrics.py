@@ -19,6 +19,7 @@ RUN_BUCKETS = (0.1, 0.25, 0.5, 1, 2.5, 5, 10, 20, 40, 60, 120, 300, 600)
 STEP_BUCKETS = (0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10)
 HTTP_BUCKETS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60)
 CHECK_BUCKETS = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10)
+REVIEW_BUCKETS = (30, 60, 120, 300, 600, 1800, 3600, 7200, 14400, 28800, 86400, 259200, 604800)
 ROW_BUCKETS = (1, 2, 4, 6, 8, 12, 16, 24, 32, 48, 64)
 
 
@@ -134,6 +135,9 @@ class Metrics:
         self.review_oldest = self._gauge("darkroom_review_oldest_seconds", "Age of the oldest job that waits so.")
         self.review_decisions = self._counter(
             "darkroom_review_decisions", "Images `approved` or `blocked`, items `escalated`.", "decision"
+        )
+        self.review_time = self._histogram(
+            "darkroom_review_seconds", "From a job's coming to the queue to the decision about it.", REVIEW_BUCKETS
         )
         self.review_expired = self._counter("darkroom_review_expired", "Items denied because nobody decided in time.")
         self.appeals_waiting = self._gauge("darkroom_appeals_waiting", "Appeals that wait for a decision.")

@@ -116,6 +116,12 @@ class ReviewQueue:
             first: Any = self._redis.zrange(REVIEW, 0, 0, withscores=True)
             return int(self._redis.zcard(REVIEW)), float(first[0][1]) if first else 0.0
 
+    def entered_at(self, job_id: str) -> float | None:
+        """Since when the item waits; None for one that does not."""
+        with redis_errors():
+            entered = self._redis.zscore(REVIEW, job_id)
+        return None if entered is None else float(entered)
+
     def image(self, job_id: str, index: int) -> tuple[ImageRecord, bytes]:
         """A held image and its file."""
         image = next((image for image in self.read(job_id).held if image.index == index), None)
@@ -195,11 +201,9 @@ class ReviewQueue:
 
     def _item(self, record: Mapping[Any, Any]) -> Item:
         job = decode_job(record, self._sealer)
-        with redis_errors():
-            entered = self._redis.zscore(REVIEW, job.id)
         return Item(
             job=job,
-            entered_at=float(entered or 0),
+            entered_at=self.entered_at(job.id) or 0.0,
             by=record.get("review_by"),
             until=float(record.get("review_until") or 0),
             fence=int(record.get("review_fence") or 0),

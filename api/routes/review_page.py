@@ -182,6 +182,7 @@ def _item(item: ItemBody, session: Session) -> Html:
         expires=f"{summary.expires_at:%Y-%m-%d %H:%M} UTC",
         hand=f"in the hands of {summary.by}" if summary.by and summary.until else "in nobody's hands",
         prompt=item.params.prompt,
+        original_prompt=item.original_prompt or "the same",
         negative_prompt=item.params.negative_prompt,
         recipe=_recipe(item.params),
         held_because=item.held_because or "the images' own scores",

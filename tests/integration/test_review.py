@@ -61,13 +61,24 @@ def caller(service: Service) -> Iterator[Caller]:
 
 
 @pytest.fixture(scope="module")
-def ann(service: Service) -> Reviewer:
-    return Reviewer(service, "ann")
+def ann(service: Service) -> Iterator[Reviewer]:
+    ann = Reviewer(service, "ann")
+    yield ann
+    ann.http.close()
 
 
 @pytest.fixture(scope="module")
-def ben(service: Service) -> Reviewer:
-    return Reviewer(service, "ben")
+def ben(service: Service) -> Iterator[Reviewer]:
+    ben = Reviewer(service, "ben")
+    yield ben
+    ben.http.close()
+
+
+@pytest.fixture(scope="module")
+def olga(service: Service) -> Iterator[Reviewer]:
+    olga = Reviewer(service, "olga", Scope.ADMIN)
+    yield olga
+    olga.http.close()
 
 
 def held(caller: Caller) -> str:
@@ -126,13 +137,12 @@ def test_a_denied_job_is_appealed_and_decided_by_somebody_else(caller: Caller, a
     assert (job["status"], len(job["images"])) == ("succeeded", 2)
 
 
-def test_an_image_that_was_taken_down_is_not_made_again(caller: Caller, service: Service) -> None:
-    operator = Reviewer(service, "olga", Scope.ADMIN)
+def test_an_image_that_was_taken_down_is_not_made_again(caller: Caller, olga: Reviewer) -> None:
     recipe = {"prompt": "a yellow star on a blue background", "seed": 11, "num_inference_steps": 8}
     job_id = caller.submit(**recipe)
     (image,) = caller.result(job_id)["images"]
 
-    operator.send("POST", "/admin/takedown", {"job_id": job_id, "reason": "a complaint"})
+    olga.send("POST", "/admin/takedown", {"job_id": job_id, "reason": "a complaint"})
 
     assert httpx2.get(image["url"], timeout=30).status_code == 404
     assert caller.read(job_id)["images"] == []

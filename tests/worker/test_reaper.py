@@ -9,17 +9,21 @@ from pathlib import Path
 import pytest
 import redis
 
+from darkroom.audit import AuditLog
+from darkroom.audit_segments import AuditSegments
 from darkroom.errors import JobStoreUnavailable
 from darkroom.job_store import JobStore
 from darkroom.jobs import JobStatus, Tier
 from darkroom.metrics import Metrics
 from darkroom.object_store import LocalObjectStore, input_key
 from darkroom.redis_client import make_redis
+from darkroom.review import ReviewQueue
 from darkroom.settings import JobSettings, RedisSettings
 from darkroom.tickets import MAX_WAITING, TicketOffice
 from tests.darkroom.factories import make_image, make_job, run_one
 from tests.darkroom.passing_time import end_lease
 from tests.fixtures.processes import eventually
+from tests.fixtures.secret_file import SEALER
 from worker.reaper import Reaper
 
 
@@ -188,3 +192,27 @@ def test_any_number_of_reapers_take_a_job_back_once(
     counted = sum(reaper.reaped("requeued") for reaper in reapers)
     assert counted == 30
     assert {redis_client.hget(f"darkroom:job:{job.id}", "lost") for job in submitted} == {"1"}
+
+
+def test_what_nobody_reviewed_is_denied_and_counted(
+    jobs: JobStore, office: TicketOffice, objects: LocalObjectStore, redis_client: redis.Redis
+) -> None:
+    job = jobs.submit(make_job()).job
+    jobs.commit(run_one(jobs), status=JobStatus.IN_REVIEW, images=[make_image(decision="review")])
+    queue, metrics = ReviewQueue(redis_client, objects, SEALER), Metrics()
+    reaper = Reaper(
+        jobs,
+        office,
+        objects,
+        tiers=tuple(Tier),
+        seconds=0.05,
+        grace_seconds=0.0,
+        metrics=metrics,
+        audit=AuditSegments(AuditLog(redis_client), objects),
+        review=lambda: queue.expire(after_seconds=0),
+    )
+    reaper.round()
+
+    assert jobs.get(job.id, owner=job.owner).status is JobStatus.EXPIRED
+    assert metrics.registry.get_sample_value("darkroom_review_expired_total") == 1
+    assert AuditLog(redis_client).unsealed(limit=10)[0].action == "review.expired"  # not an hour old
