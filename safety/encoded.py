@@ -14,6 +14,7 @@ from collections.abc import Iterator
 
 MAX_NAME = 40  # characters of an emoji's name
 _BASE64 = re.compile(r"[A-Za-z0-9+/_-]{4,}+={0,2}+")
+_LAST_LATIN = "\u024f"
 _PART = re.compile(r"[A-Za-z0-9+]{4,}+={0,2}+")
 _MIN_OTHER_SCRIPTS = 12  # characters; "circle" decodes to two letters, one of them Syriac
 _FIRST_EMOJI = "\u2190"  # before the arrows stand no pictures
@@ -45,5 +46,5 @@ def _decode(run: str) -> str | None:
     except (binascii.Error, UnicodeDecodeError):
         return None
     decoded = " ".join(decoded.split())
-    by_chance = not decoded.isascii() and len(body) < _MIN_OTHER_SCRIPTS
+    by_chance = max(decoded, default="") > _LAST_LATIN and len(body) < _MIN_OTHER_SCRIPTS
     return decoded if decoded.isprintable() and not by_chance else None

@@ -25,7 +25,10 @@ MAX_TEXT = 8_000  # characters; four times the longest prompt
 SEAM_PIECES = 32  # pieces on either side of the place where two texts meet
 _CACHED_CHARACTERS = 8_192
 _HIDDEN = frozenset({"Cf", "Mn", "Me", "Cc", "Cs"})
-_BLANK_LETTERS = frozenset("\u115f\u1160\u2800")  # Hangul fillers and the empty Braille cell: letters one can't see
+# Hangul fillers and the empty Braille cell, which one can't see, and the Arabic stroke that only lengthens a word.
+_BLANK_LETTERS = frozenset("\u115f\u1160\u2800\u0640")
+_APOSTROPHES = frozenset(map(chr, range(0x2B9, 0x2E0)))  # modifier letters that look like marks, not like letters
+_SPACED_MARKS = frozenset("\u037a")  # looks like an iota, decomposes into a space and a mark
 _HANGUL = range(0xAC00, 0xD7A4)  # whole syllables, which decomposition would only make longer
 # What a letter's official name says of its shape: "LATIN SMALL LETTER B WITH HOOK", "NEGATIVE SQUARED LATIN CAPITAL
 # LETTER Q", "REGIONAL INDICATOR SYMBOL LETTER P".
@@ -150,7 +153,10 @@ def _read_confusables(path: Path) -> Mapping[str, str]:
 
 def _unfold(original: str, confusables: Mapping[str, str]) -> tuple[str, str]:
     """One character as the letters it stands for: in its own script, and in Latin; both of one length."""
-    decomposed = original if ord(original) in _HANGUL else unicodedata.normalize("NFKD", original)
+    if original in _APOSTROPHES:
+        return "'", "'"
+    whole = ord(original) in _HANGUL or original in _SPACED_MARKS
+    decomposed = original if whole else unicodedata.normalize("NFKD", original)
     native: list[str] = []
     latin: list[str] = []
     for char in decomposed:

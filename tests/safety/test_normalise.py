@@ -78,6 +78,9 @@ def test_plain_text_has_one_reading() -> None:
         ("sp-l.i_t", "split"),  # as one word
         ("sp-l.i_t", "sp l i t"),  # and as several
         ("снег", "снег"),  # another script keeps a reading of its own
+        ("tʽis", "t is"),  # modifier letters that look like apostrophes
+        ("\u0643\u0640\u0640\u062a\u0628", "\u0643\u062a\u0628"),  # an Arabic word, lengthened
+        ("t\u037ape", "tipe"),  # a spaced iota subscript
         ("ratio 16:9", "ratio 16 9"),  # a colon outside brackets is no weight
         ("in 1984", "in 1984"),  # a number stays a number
     ],
@@ -120,6 +123,7 @@ def test_emoji_are_read_by_name_and_in_place() -> None:
         ("see cmVkIGNhdA== there", "red cat |"),
         ("cmVkIGNhdA", "red cat |"),  # without padding
         ("of/cmVkIGNhdA==", "red cat |"),  # a slash that parts
+        ("Y2Fmw6k=", "cafe |"),
     ],
 )
 def test_base64_is_decoded(text: str, reading: str) -> None:
