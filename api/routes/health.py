@@ -54,6 +54,7 @@ async def metrics(services: ServicesDep) -> Response:
     with suppress(JobStoreUnavailable):  # a scrape tells what it can
         services.metrics.observe_queues(await services.jobs.counts())
         services.metrics.observe_review(*await run_in_threadpool(_waiting_for_people, services.oversight))
+        services.metrics.observe_outbox(*await services.webhooks.outbox.backlog())
     return Response(generate_latest(services.metrics.registry), headers={"Content-Type": CONTENT_TYPE_LATEST})
 
 
