@@ -218,6 +218,8 @@ class Fleet:
             "DARKROOM_PUBLIC_URL": self.url,
             "DARKROOM_SECRET_FILE": str(self.folder / "darkroom.secret"),
             "DARKROOM_REQUESTS_PER_MINUTE": "0",  # one key stands for many callers here
+            "DARKROOM_NEAR_MISS_SLOW": "0",
+            "DARKROOM_NEAR_MISS_HOLD": "0",
             **self._object_variables(self.objects_port),
             **self.plan.environment,
         }
