@@ -13,7 +13,7 @@ from darkroom.metrics import Metrics, describe, metrics_table
 ROOT = Path(__file__).parents[2]
 CLOSED = {
     "tier", "model", "status", "outcome", "format", "result", "method", "route", "stage", "decision", "action", "size",
-    "memory",
+    "memory", "layer",
 }  # fmt: skip
 
 
