@@ -119,7 +119,7 @@ class Verification:
             except (JobNotFound, JobGone):
                 continue
             if any(image.index == match.index for image in job.images):
-                own[place] = MatchBody(job_id=job.id, image=match.index, by=match.by, distance=match.distance)  # type: ignore[arg-type]
+                own[place] = MatchBody(job_id=job.id, image=match.index, by=match.by, distance=match.distance)
         return tuple(own.values())
 
 

@@ -235,6 +235,7 @@ def running_service(job: Job, *, threads: int) -> Iterator[Service]:
             **os.environ,
             "DARKROOM_CATALOGUE": str(catalogue),
             "DARKROOM_TORCH_THREADS": str(threads),
+            "DARKROOM_WATERMARK": "off",  # the pictures of both sides are compared
         }
         command = [sys.executable, "-m", "cli", "up", "--port", "0", "--data", f"{folder}/data", "--json"]
         with subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, text=True) as process:

@@ -36,15 +36,17 @@ class PackageMark:
     def __init__(self, method: str, *, least_side: int) -> None:
         try:
             from imwatermark import WatermarkDecoder, WatermarkEncoder  # noqa: PLC0415 -- a package that may be missing
+
+            if method == "rivaGan":
+                WatermarkEncoder.loadModel()
+                WatermarkDecoder.loadModel()
         except ImportError:
             raise ConfigurationError(
-                f"DARKROOM_WATERMARK: {method} needs the package invisible-watermark, which is not installed"
+                f"DARKROOM_WATERMARK: {method} needs a package that is not installed: invisible-watermark, and "
+                "onnxruntime for rivaGan"
             ) from None
         self._method, self._least_side = method, least_side
         self._encoder, self._decoder = WatermarkEncoder, WatermarkDecoder
-        if method == "rivaGan":
-            WatermarkEncoder.loadModel()
-            WatermarkDecoder.loadModel()
 
     def embed(self, pixels: NDArray[np.uint8], payload: int) -> NDArray[np.uint8]:
         """The marked picture; one that is too small for the method stays as it is."""

@@ -103,6 +103,7 @@ def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
         "DARKROOM_CATALOGUE": str(write_catalogue(folder)),
         "DARKROOM_METRICS_PORT": str(free_port()),
         "DARKROOM_MAX_ROWS": str(FULL),
+        "DARKROOM_WATERMARK": "off",  # every job has a mark of its own, and pixels are compared here
         "DARKROOM_PROFILE_SECONDS": "0",  # a machine that prefers small batches shall share one all the same
     }
     with serving(folder, **settings) as running:
