@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import uuid
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from types import TracebackType
 from typing import Any, Self
 
@@ -67,6 +67,21 @@ class Client:
     def verify(self, picture: bytes) -> dict[str, Any]:
         """Where a file comes from."""
         return self._call("POST", "/verify", files={"image": ("image", picture, "application/octet-stream")})
+
+    def events(self, job_id: str) -> Iterator[str]:
+        """The names of what happens to the job, as it happens, until it has ended.
+
+        Raises:
+            ServiceUnreachable: the stream can't be had, or broke off.
+        """
+        try:
+            with self._http.stream("GET", f"/jobs/{job_id}/events") as answer:
+                for line in answer.iter_lines() if answer.is_success else ():
+                    name, _, value = line.partition(": ")
+                    if name == "event":
+                        yield value
+        except (httpx2.HTTPError, httpx2.StreamError):
+            raise ServiceUnreachable("The job's events broke off.") from None
 
     def cancel(self, job_id: str) -> dict[str, Any]:
         return self._call("POST", f"/jobs/{job_id}/cancel")

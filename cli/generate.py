@@ -21,11 +21,13 @@ from cli.client import Client, ServiceRefused, ServiceUnreachable
 from cli.connection import Data, Key, Url, connect
 from cli.console import say
 from cli.data_folder import DEFAULT
+from cli.job_watch import JobWatch
 from cli.progress import JobProgress
 from darkroom.errors import ConfigurationError, DarkroomError
 from darkroom.jobs import JobStatus
 
-POLL_SECONDS = 0.25
+POLL_SECONDS = 0.25  # between two looks at a job whose events can't be followed
+LOOK_SECONDS = 2.0  # between two at one that is followed: its place in the queue is no event
 PATIENCE_SECONDS = 30.0  # how long the service may be away while we wait for a job
 FORMATS = {".png": "png", ".jpg": "jpeg", ".jpeg": "jpeg", ".webp": "webp"}
 SUFFIXES = {"png": ".png", "jpeg": ".jpg", "webp": ".webp"}
@@ -143,14 +145,17 @@ def _run(client: Client, body: Mapping[str, Any], files: Mapping[str, bytes], ou
         submitted = client.submit(body, files)
         for warning in submitted["warnings"]:
             progress.note(f"Note: {warning}")
-        job = _wait(client, submitted["id"], progress, asked)
+        with JobWatch(client, submitted["id"]) as watch:
+            job = _wait(client, submitted["id"], progress, asked, watch)
     if job["status"] != JobStatus.SUCCEEDED:
         return Outcome(job)
     return Outcome(job, [_save(client, job, image, output) for image in job["images"]])
 
 
-def _wait(client: Client, job_id: str, progress: JobProgress, asked: threading.Event) -> dict[str, Any]:
-    """Poll until the job has ended or is held; pass a Ctrl-C on to the service, once."""
+def _wait(
+    client: Client, job_id: str, progress: JobProgress, asked: threading.Event, watch: JobWatch
+) -> dict[str, Any]:
+    """Look whenever something happened, until the job has ended or is held; pass a Ctrl-C on to the service, once."""
     answered_at = time.monotonic()
     cancelled = False
     while True:
@@ -167,14 +172,16 @@ def _wait(client: Client, job_id: str, progress: JobProgress, asked: threading.E
             progress.show(job)
             if job["status"] in EXIT_CODES:
                 return job
-        _pause(asked, cancelled=cancelled)
+        _pause(watch, asked, cancelled=cancelled)
 
 
-def _pause(asked: threading.Event, *, cancelled: bool) -> None:
-    if cancelled:  # the event is set for good: waiting on it would not wait
-        time.sleep(POLL_SECONDS)
-    else:
-        asked.wait(POLL_SECONDS)
+def _pause(watch: JobWatch, asked: threading.Event, *, cancelled: bool) -> None:
+    """Until something happened, or Ctrl-C was pressed, or a look is due anyway."""
+    began = time.monotonic()
+    while not watch.wait(POLL_SECONDS):
+        longest = LOOK_SECONDS if watch.listening else 0.0
+        if time.monotonic() - began >= longest or (asked.is_set() and not cancelled):
+            return
 
 
 def _cancel(client: Client, job_id: str, progress: JobProgress) -> None:

@@ -5,7 +5,7 @@ import json
 import signal
 import threading
 from collections.abc import Iterator
-from http.server import BaseHTTPRequestHandler, HTTPServer
+from http.server import BaseHTTPRequestHandler, HTTPServer, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
@@ -83,6 +83,69 @@ def test_json_tells_errors_too(tmp_path: Path) -> None:
 
     assert done.returncode == 2
     assert json.loads(done.stdout)["error"]["code"] == "service_unreachable"
+
+
+class Slow(BaseHTTPRequestHandler):
+    """A service whose one job runs for a while, and counts the looks at it."""
+
+    protocol_version = "HTTP/1.1"
+    looks = 0
+    ended = threading.Event()
+    streams = True
+
+    def do_POST(self) -> None:
+        self.rfile.read(int(self.headers["Content-Length"]))
+        self._answer({"id": "job_1", "warnings": []})
+
+    def do_GET(self) -> None:
+        if self.path.endswith("/events"):
+            self._stream()
+            return
+        type(self).looks += 1
+        error = {"code": "generation_failed", "message": "It failed."} if self.ended.is_set() else None
+        status = "failed" if error else "running"
+        progress = {"step": 1, "steps": 9}
+        self._answer({"id": "job_1", "status": status, "progress": progress, "error": error, "warnings": []})
+
+    def _answer(self, body: object) -> None:
+        data = json.dumps(body).encode()
+        self.send_response(200)
+        self.send_header("Content-Length", str(len(data)))
+        self.end_headers()
+        self.wfile.write(data)
+
+    def _stream(self) -> None:
+        self.close_connection = True
+        self.send_response(200 if self.streams else 503)
+        self.end_headers()
+        if self.streams:
+            self.wfile.write(b"event: started\ndata: {}\n\n")
+            self.ended.wait(30)
+            self.wfile.write(b"event: failed\ndata: {}\n\n")
+
+    def log_message(self, *_: object) -> None:
+        pass
+
+
+@pytest.mark.parametrize(("streams", "fewest", "most"), [(True, 2, 5), (False, 6, 100)])
+def test_waiting_for_a_job_takes_few_looks_where_its_events_can_be_followed(
+    tmp_path: Path, streams: bool, fewest: int, most: int
+) -> None:
+    handler = type("Handler", (Slow,), {"looks": 0, "ended": threading.Event(), "streams": streams})
+    with ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
+        thread = threading.Thread(target=server.serve_forever)
+        thread.start()
+        timer = threading.Timer(3.5, handler.ended.set)
+        timer.start()
+        url = f"http://127.0.0.1:{server.server_port}"
+        done = run_darkroom("generate", "a red circle", "--url", url, "--api-key", "dk_x", cwd=tmp_path)
+        server.shutdown()
+        thread.join()
+        timer.join()
+
+    assert done.returncode == 1, done.stderr
+    assert "The job failed: It failed. (generation_failed)" in done.stderr
+    assert fewest <= handler.looks <= most
 
 
 @pytest.mark.integration
