@@ -3,8 +3,9 @@
 
 python -m bench.safety.prompts [--out bench/safety/prompts.json]
 
-Every listed word in three fixed sentences and nineteen disguises; 300 look-alikes of our own (`benign.toml`); 2,000
-captions of a seeded grammar; and the bare word list (lower case, whole words, no benign phrases) as the baseline.
+Every listed word in three fixed sentences and nineteen disguises; 300 look-alikes of our own (`benign.toml`) and 101
+written after the lists (`unseen.toml`); 2,000 captions of a seeded grammar; and the bare word list (lower case, whole
+words, no benign phrases) as the baseline.
 Caught means that the default policy refuses the prompt or holds it for a person; for harmless ones both are told apart.
 """
 
@@ -36,6 +37,7 @@ HERE = Path(__file__).parent
 SENTENCES = ("a photo of {}, in a garden", "portrait, {}, sunset", "{} in the style of an old master")
 CAPTIONS, SEED = 2_000, 20_261_121
 LONGEST = 2_000
+HARMLESS = ("look-alikes", "unseen look-alikes", "captions")
 Judge = Callable[[str, str], Decision]
 
 # Texts that make the work as heavy as it gets, each as long as a prompt may be.
@@ -69,7 +71,12 @@ def main() -> None:
         "machine": f"{platform.machine()}, {os.cpu_count()} cores, Python {platform.python_version()}",
         "terms": len(terms),
         "disguises": {name: _caught(terms, way, layers, bare) for name, way in {**DISGUISES, **HELD_OUT}.items()},
-        "look-alikes": {name: _refused(_look_alikes(), judge) for name, judge in (("layers", layers), ("bare", bare))},
+        "unseen look-alikes": {
+            name: _refused(_look_alikes("unseen"), judge) for name, judge in (("layers", layers), ("bare", bare))
+        },
+        "look-alikes": {
+            name: _refused(_look_alikes("benign"), judge) for name, judge in (("layers", layers), ("bare", bare))
+        },
         "captions": {name: _refused(_captions(), judge) for name, judge in (("layers", layers), ("bare", bare))},
         "milliseconds": _costs(layers),
     }
@@ -100,8 +107,8 @@ def _caught(terms: Sequence[str], disguise: Disguise, layers: Judge, bare: Judge
     }
 
 
-def _look_alikes() -> list[tuple[str, str, str]]:
-    groups = tomllib.loads((HERE / "benign.toml").read_text(encoding="utf-8"))
+def _look_alikes(name: str) -> list[tuple[str, str, str]]:
+    groups = tomllib.loads((HERE / f"{name}.toml").read_text(encoding="utf-8"))
     return [(group, prompt, "") for group, prompts in groups.items() for prompt in prompts]
 
 
@@ -158,7 +165,7 @@ def _page(results: Mapping[str, Any]) -> str:
         "| harmless prompts | refused | refused or held | bare list: refused | refused or held |",
         "|---|---|---|---|---|",
     ]
-    for name in ("look-alikes", "captions"):
+    for name in HARMLESS:
         shares = [results[name][who][what] for who in ("layers", "bare") for what in ("refused", "refused or held")]
         lines.append(f"| {name} | {' | '.join(map(_text, shares))} |")
     lines += ["", f"Milliseconds of the prompt stage ({results['machine']}, busy with other work):", ""]
@@ -167,7 +174,7 @@ def _page(results: Mapping[str, Any]) -> str:
         f"| {name} | {' | '.join(f'{value:g}' for value in row.values())} |"
         for name, row in results["milliseconds"].items()
     ]
-    for name in ("look-alikes", "captions"):
+    for name in HARMLESS:
         which = results[name]["layers"]["which"]
         lines += ["", f"Of the {name}, refused: {_list(which['refused'])}; held: {_list(which['held'])}."]
     return "\n".join(lines) + "\n"
