@@ -77,11 +77,12 @@ class Appeals:
             raise JobNotFound
         return self._appeal(job_id, found)
 
-    def open(self, limit: int) -> list[Appeal]:
-        """The oldest that wait."""
+    def open(self, limit: int, *, sealed: bool) -> list[Appeal]:
+        """The oldest that wait; those against the rule on minors only where `sealed` ones may be seen."""
         with redis_errors():
             ids: Any = self._redis.zrange(OPEN, 0, limit - 1)
-        return [self.get(str(job_id)) for job_id in ids]
+        found = [self.get(str(job_id)) for job_id in ids]
+        return [appeal for appeal in found if sealed or not _names_the_rule(appeal.reason)]
 
     def depth(self) -> int:
         with redis_errors():
@@ -144,7 +145,7 @@ def may_be_appealed(job: Job) -> bool:
 
 def is_final(job: Job) -> bool:
     """Whether the rule on minors refused it."""
-    return job.error is not None and job.error.code.endswith(f"_{MINORS}")
+    return job.error is not None and _names_the_rule(job.error.code)
 
 
 def decided_by(job: Job) -> str | None:
@@ -155,6 +156,10 @@ def decided_by(job: Job) -> str | None:
 def waived_by(job: Job) -> tuple[Waived, ...]:
     """The findings that a granted appeal sets aside."""
     return tuple(dict.fromkeys((*job.waived, *grounds_of(job.findings))))
+
+
+def _names_the_rule(code: str) -> bool:
+    return code.endswith(f"_{MINORS}")
 
 
 def _known_shape(job_id: str) -> str:

@@ -51,12 +51,12 @@ async def read_appeal(job_id: JobId, key: ReadKey, services: ServicesDep) -> App
 
 @router.get("/review/appeals", summary="List appeals that wait", responses=errors(401, 403, 422, 429, 503))
 async def list_appeals(
-    _key: ReviewKey, services: ServicesDep, limit: Annotated[int, Query(ge=1, le=MOST_APPEALS)] = 50
+    key: ReviewKey, services: ServicesDep, limit: Annotated[int, Query(ge=1, le=MOST_APPEALS)] = 50
 ) -> AppealList:
     """The oldest first, without their texts."""
     await make_missing(services)
     appeals = services.oversight.appeals
-    found = await run_in_threadpool(appeals.open, limit)
+    found = await run_in_threadpool(appeals.open, limit, sealed=Scope.SEALED in key.scopes)
     waiting = await run_in_threadpool(appeals.depth)
     return AppealList(appeals=tuple(map(AppealBody.from_appeal, found)), waiting=waiting)
 

@@ -34,7 +34,7 @@ async def queue(services: ServicesDep, session: SessionDep) -> Response:
     oversight, ttl = services.oversight, services.oversight.rules.review_ttl_seconds
     items = await run_in_threadpool(oversight.queue.oldest, LISTED)
     waiting, _ = await run_in_threadpool(oversight.queue.depth)
-    appeals = await run_in_threadpool(oversight.appeals.open, LISTED)
+    appeals = await run_in_threadpool(oversight.appeals.open, LISTED, sealed=Scope.SEALED in session.key.scopes)
     body = fill(
         "queue.html",
         person=session.key.actor,

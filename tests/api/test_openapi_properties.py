@@ -17,7 +17,7 @@ from schemathesis.specs.openapi.checks import (
     unsupported_method,
 )
 
-from darkroom.keys import KeyStore
+from darkroom.keys import KeyStore, Scope
 from tests.api.service import LiveApi
 
 pytestmark = pytest.mark.slow
@@ -53,6 +53,25 @@ OPERATIONS = [
     ("POST", "/webhooks/{endpoint_id}/test"),
     ("POST", "/webhooks/{endpoint_id}/replay"),
     ("GET", "/webhooks/{endpoint_id}/attempts"),
+    ("POST", "/jobs/{job_id}/appeal"),
+    ("GET", "/jobs/{job_id}/appeal"),
+    ("GET", "/review/items"),
+    ("POST", "/review/next"),
+    ("GET", "/review/items/{job_id}"),
+    ("POST", "/review/items/{job_id}/lease"),
+    ("GET", "/review/items/{job_id}/images/{index}"),
+    ("POST", "/review/items/{job_id}/decide"),
+    ("POST", "/review/items/{job_id}/escalate"),
+    ("GET", "/review/appeals"),
+    ("GET", "/review/appeals/{job_id}"),
+    ("POST", "/review/appeals/{job_id}/decide"),
+    ("GET", "/review/sealed"),
+    ("GET", "/review/sealed/{job_id}"),
+    ("DELETE", "/review/sealed/{job_id}"),
+    ("POST", "/admin/takedown"),
+    ("GET", "/admin/holds"),
+    ("PUT", "/admin/jobs/{job_id}/hold"),
+    ("DELETE", "/admin/jobs/{job_id}/hold"),
     ("GET", "/objects/{key}"),
     ("GET", "/livez"),
     ("GET", "/readyz"),
@@ -89,7 +108,7 @@ def test_every_answer_is_documented(
     path: str,
     mode: GenerationMode,
 ) -> None:
-    headers = {"Authorization": f"Bearer {keys.create('schemathesis', 'test').token}"}
+    headers = {"Authorization": f"Bearer {keys.create('schemathesis', 'test', set(Scope)).token}"}
     strategy = document[path][method].as_strategy(generation_mode=mode)
 
     @given(case=strategy)

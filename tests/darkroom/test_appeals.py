@@ -58,7 +58,7 @@ def test_an_appeal_is_filed_once_and_its_text_is_sealed(
         "prompt_hate",
         None,
     )
-    assert [appeal.job_id for appeal in appeals.open(10)] == [job.id]
+    assert [appeal.job_id for appeal in appeals.open(10, sealed=False)] == [job.id]
     stored = str(redis_client.hgetall(f"darkroom:appeal:{job.id}"))
     assert "kanarienvogel" not in stored + repr(first)
 
@@ -122,6 +122,8 @@ def test_a_refusal_by_the_rule_on_minors_is_never_granted(store: JobStore, appea
     job = refused(store, error=JobError("prompt_minors", "Refused."), findings=found)
     appeals.file(job, "please look again")
 
+    assert appeals.open(10, sealed=False) == []
+    assert [appeal.job_id for appeal in appeals.open(10, sealed=True)] == [job.id]
     with pytest.raises(AppealNotPossible):
         appeals.decide(job, "granted", person="ann", answer="")
     assert waived_by(job) == ()
@@ -144,6 +146,6 @@ def test_a_deleted_job_takes_its_appeal_along(store: JobStore, appeals: Appeals)
     appeals.file(job, "please look again")
     store.delete(job.id, owner=job.owner)
 
-    assert appeals.open(10) == []
+    assert appeals.open(10, sealed=False) == []
     with pytest.raises(JobNotFound):
         appeals.get(job.id)
