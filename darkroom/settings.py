@@ -293,6 +293,12 @@ class ChatSettings(_Settings):
         4.0, gt=0, le=60, description="Longest wait for one whole answer; prompt and negative prompt are asked apart."
     )
 
+    @model_validator(mode="after")
+    def _model_is_named(self) -> Self:
+        if self.url is not None and not self.model:
+            raise ValueError(f"{self.prefix()}URL needs {self.prefix()}MODEL beside it")
+        return self
+
 
 class GuardSettings(ChatSettings):
     """A guard model that judges prompts, in the worker, before anything is generated."""

@@ -151,6 +151,21 @@ def test_key_comes_from_its_file(tmp_path: Path) -> None:
     assert server.headers[0]["Authorization"] == "Bearer k-2"
 
 
+@pytest.mark.parametrize("key", ["two\nlines", "schl\u00fcssel", "\n"])
+def test_key_that_no_header_can_hold_stops_the_start_without_being_shown(tmp_path: Path, key: str) -> None:
+    (tmp_path / "key").write_text(key, encoding="utf-8")
+
+    with pytest.raises(ConfigurationError, match=r"^DARKROOM_GUARD_KEY: ") as caught:
+        make_client("https://guard.internal/v1", key_file=tmp_path / "key")
+
+    assert not key.strip() or key not in str(caught.value)
+
+
+def test_url_needs_the_name_of_a_model() -> None:
+    with pytest.raises(ValueError, match="DARKROOM_GUARD_URL needs DARKROOM_GUARD_MODEL"):
+        GuardSettings(url="https://guard.internal/v1")
+
+
 def test_log_says_which_fault_and_nothing_more(
     caplog: pytest.LogCaptureFixture, capsys: pytest.CaptureFixture[str]
 ) -> None:
