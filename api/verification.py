@@ -49,6 +49,7 @@ class Verification:
         self._index = FingerprintIndex(client, kept=settings.fingerprints)
         self._jobs = jobs
         self._limiter = anyio.CapacityLimiter(AT_ONCE)
+        self._turn = anyio.Lock()
 
     async def verify(self, data: bytes, *, owner: str) -> VerifyBody:
         """What can be told about the file.
@@ -58,8 +59,9 @@ class Verification:
             JobStoreUnavailable: Redis is not answering.
         """
         told, shown = await anyio.to_thread.run_sync(self._examine, data, limiter=self._limiter)
-        await self._index.refresh()
-        marked, alike = await anyio.to_thread.run_sync(self._found, shown)
+        async with self._turn:  # the index is not to change while it is searched
+            await self._index.refresh()
+            marked, alike = await anyio.to_thread.run_sync(self._found, shown)
         manifest = ManifestBody(**told["manifest"])
         found = shown["strength"] is not None
         return VerifyBody(
