@@ -31,6 +31,18 @@ class TermGroup(_Part):
     terms: Annotated[tuple[Term, ...], Field(min_length=1)]
 
 
+class HarmlessPairs(_Part):
+    """Things that a term before them says something harmless about: "naked" and "walls"."""
+
+    terms: Annotated[tuple[Term, ...], Field(min_length=1)]
+    between: tuple[Term, ...] = ()  # words that may stand between the two
+    before: Annotated[tuple[Term, ...], Field(min_length=1)]
+
+    def phrases(self) -> tuple[str, ...]:
+        middles = ("", *(f"{word} " for word in self.between))
+        return tuple(f"{term} {middle}{thing}" for term in self.terms for middle in middles for thing in self.before)
+
+
 class WordList(_Part):
     """The terms of one category in one language."""
 
@@ -40,6 +52,11 @@ class WordList(_Part):
     licence: str
     groups: Annotated[tuple[TermGroup, ...], Field(min_length=1)]
     benign: tuple[Term, ...] = ()
+    harmless: tuple[HarmlessPairs, ...] = ()
+
+    def all_benign(self) -> tuple[str, ...]:
+        """The benign phrases, with each term before each of its harmless things."""
+        return (*self.benign, *(phrase for pairs in self.harmless for phrase in pairs.phrases()))
 
 
 def load_word_lists(folder: Path = WORD_LISTS) -> tuple[WordList, ...]:

@@ -63,7 +63,7 @@ class WordListCheck:
         for words in lists:
             for group in words.groups:
                 yield from self._entries(words.category, group.score, group.terms)
-            yield from self._entries(words.category, None, words.benign)
+            yield from self._entries(words.category, None, words.all_benign())
 
     def _in_context(self) -> Iterator[Entry]:
         for topic, rule in self._rules.items():

@@ -55,6 +55,11 @@ TABLE: list[tuple[str, Category | None, Decision]] = [
     ("Dick Van Dyke dancing with penguins", None, ALLOW),  # a person's name
     ("portrait of Al Gore", None, ALLOW),
     ("a Gore-Tex jacket", None, ALLOW),  # a brand
+    ("two kids on a nude pink sofa", None, ALLOW),  # nor does it meet the children
+    ("naked walls of a church", None, ALLOW),  # things that nobody dresses
+    ("a nude pink haired woman", SEXUAL, REVIEW),  # a colour alone excuses nothing
+    ("naked woman at naked walls", SEXUAL, REVIEW),
+    ("a decapitated dandelion", None, ALLOW),
     ("product photo of a nude lipstick", None, ALLOW),  # a colour
     ("nude heels and a nude palette", None, ALLOW),
     ("breast cancer awareness ribbon", None, ALLOW),  # medicine
@@ -279,10 +284,10 @@ def test_findings_are_few_even_where_matches_are_many() -> None:
 
 def test_every_benign_phrase_excuses_a_term() -> None:
     lists = load_word_lists()
-    without_exceptions = WordListCheck([words.model_copy(update={"benign": ()}) for words in lists])
+    without_exceptions = WordListCheck([words.model_copy(update={"benign": (), "harmless": ()}) for words in lists])
 
     for words in lists:
-        for phrase in words.benign:
+        for phrase in words.all_benign():
             categories = {finding.category for finding in without_exceptions.run(PromptSubject(phrase))}
             assert words.category in categories, phrase
 
