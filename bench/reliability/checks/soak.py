@@ -42,6 +42,7 @@ def run(trial: Trial) -> Outcome:
         keys = fleet.redis.dbsize()
         caller.close()
         keys_after = _settled_keys(fleet)
+        refused = sum(call.status != 202 for call in ledger.calls("submit"))
         made = (jobs + images) * (ROUNDS - WARM_ROUNDS) / ROUNDS / 1_000
         slopes = {name: (size - memory[WARM_ROUNDS - 1][name]) / made for name, size in memory[-1].items()}
         grown = {name: number - descriptors[0][name] for name, number in descriptors[-1].items()}
@@ -58,6 +59,7 @@ def run(trial: Trial) -> Outcome:
             },
             broken=require(
                 {
+                    f"{refused} jobs were not taken, so they tried nothing": refused == 0,
                     f"memory grows: {slopes}": max(slopes.values()) < SLOPE_BYTES,
                     f"descriptors grow: {grown}": max(grown.values()) <= EXTRA_DESCRIPTORS,
                     f"{keys_after} keys stay in Redis": keys_after <= EXTRA_KEYS,
