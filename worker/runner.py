@@ -35,7 +35,7 @@ from darkroom.object_store import ObjectStore
 from engine import Engine, EngineHandle, GeneratedImage, ImageRequest
 from engine.samples import OnPreview
 from safety.judging import judgement_of
-from safety.verdict import Decision, Stage, Verdict
+from safety.verdict import Category, Decision, Stage, Verdict
 from worker.drain import Drain, Draining
 from worker.heartbeat import Heartbeat, Watch
 from worker.image_checks import ImageChecks
@@ -47,6 +47,7 @@ from worker.prompt_checks import PromptChecks
 
 log = get_logger(__name__)
 
+IMAGES_REFUSED = "No image passed the safety checks, so none is released."
 PROMPT_REFUSED = "The prompt was refused by the content policy."
 POLL_SECONDS = 0.1  # between two looks at lease, drain and progress
 STORE_RETRY_SECONDS = 0.5
@@ -136,6 +137,8 @@ class JobRunner:
                 return self._refuse(claim, prompt)
             images = self._generate(claim, watch)
             verdicts = self._checks.judge(images, self._checks.terms(claim.job))
+            if any(_is_sealed(verdict) for verdict in verdicts):
+                return self._seal(claim, _judgements(prompt, verdicts))
             records = self._store(claim, images, verdicts)
             status, error = _result(records, verdicts)
             outcome = self._commit(claim, status, images=records, error=error, findings=_judgements(prompt, verdicts))
@@ -159,6 +162,11 @@ class JobRunner:
         """End a job whose prompt may not be used; nothing was made."""
         error = JobError(prompt.reason or "prompt_blocked", PROMPT_REFUSED)
         return self._commit(claim, JobStatus.BLOCKED, error=error, findings=_judgements(prompt, ()))
+
+    def _seal(self, claim: Claim, findings: Sequence[Judgement]) -> Outcome:
+        """End a job of which one image met the rule on minors: the others are neither stored nor shown to reviewers."""
+        error = JobError(f"{Stage.IMAGE}_{Category.minors.name}", IMAGES_REFUSED)
+        return self._commit(claim, JobStatus.BLOCKED, error=error, findings=findings)
 
     def _generate(self, claim: Claim, watch: Watch) -> list[GeneratedImage]:
         """Have all images of the job made at once; the engine batches them with those of other jobs."""
@@ -353,6 +361,10 @@ def _judgements(prompt: Verdict | None, images: Sequence[Verdict]) -> list[Judge
     return of_prompt + [judgement_of(verdict, Stage.IMAGE, index=index) for index, verdict in enumerate(images)]
 
 
+def _is_sealed(verdict: Verdict) -> bool:
+    return verdict.decision is Decision.BLOCK and verdict.category is Category.minors
+
+
 def _with_the_prompts(decision: Decision, *, held: str | None) -> Decision:
     """An image's own decision, made stricter where the prompt's verdict holds every image of the job."""
     least = Decision.REVIEW if held else Decision.ALLOW
@@ -366,4 +378,4 @@ def _result(records: Sequence[ImageRecord], verdicts: Sequence[Verdict]) -> tupl
     if records:
         return JobStatus.SUCCEEDED, None
     reason = next((verdict.reason for verdict in verdicts if verdict.reason), "image_blocked")
-    return JobStatus.BLOCKED, JobError(reason, "No image passed the safety checks, so none is released.")
+    return JobStatus.BLOCKED, JobError(reason, IMAGES_REFUSED)

@@ -22,6 +22,7 @@ from darkroom.schedulers import SCHEDULERS
 from darkroom.settings import JobSettings, ObjectStoreSettings, RedisSettings
 from engine import Engine
 from safety.provenance.recipe import Recipe, parse_recipe
+from safety.verdict import Category
 from tests.engine.factories import set_trap
 from tests.fixtures.ports import free_port
 from tests.fixtures.processes import eventually
@@ -267,6 +268,18 @@ def test_a_job_whose_images_are_all_blocked_is_blocked(shop: Workshop, tmp_path:
     assert (blocked.status, blocked.images) == (JobStatus.BLOCKED, ())
     assert blocked.error is not None
     assert blocked.error.code == "image_sexual"
+    assert stored(tmp_path) == []
+
+
+def test_the_rule_on_minors_refuses_the_whole_job(shop: Workshop, tmp_path: Path) -> None:
+    shop.image_checks = [ScoreEach([0.0, 0.02, 1.0, 0.0], [Category.custom] * 2 + [Category.minors, Category.custom])]
+    job = shop.submit(num_images=4)
+
+    shop.run()
+
+    ended = shop.get(job)
+    assert (ended.status, ended.images, ended.error and ended.error.code) == (JobStatus.BLOCKED, (), "image_minors")
+    assert [finding.reason for finding in ended.findings] == [None, "image_custom", "image_minors", None]
     assert stored(tmp_path) == []
 
 

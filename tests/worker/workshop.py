@@ -104,11 +104,13 @@ class ScoreEach:
     """Gives the images, in the order in which they come, these scores."""
 
     scores: list[float]
+    categories: list[Category] = field(default_factory=list)
     name: str = "score_each"
     stage: Stage = Stage.IMAGE
 
     def run(self, _subject: ImageSubject) -> list[Finding]:
-        return [Finding(Category.sexual, self.scores.pop(0), self.name)]
+        category = self.categories.pop(0) if self.categories else Category.sexual
+        return [Finding(category, self.scores.pop(0), self.name)]
 
 
 @dataclass
