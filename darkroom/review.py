@@ -26,6 +26,7 @@ from darkroom.errors import (
 from darkroom.job_ids import is_job_id
 from darkroom.job_record import decode_job, encode_error, encode_images, read_flat
 from darkroom.jobs import ImageRecord, Job, JobError, JobStatus
+from darkroom.judgements import MINORS
 from darkroom.lua_scripts import run_script
 from darkroom.object_store import ObjectStore, released_key
 from darkroom.redis_client import redis_errors
@@ -149,6 +150,8 @@ class ReviewQueue:
         if (item.by, item.fence) != (person, fence):
             raise ReviewLeaseLost
         images = [self._ruled(image, ruling) for image in item.job.images]
+        if ruling.code == MINORS:  # then images that had passed don't leave either
+            images = [replace(image, decision=BLOCK) for image in images]
         released = any(image.decision == ALLOW for image in images)
         status = JobStatus.SUCCEEDED if released else JobStatus.BLOCKED
         error = (
@@ -218,6 +221,8 @@ def _require_whole(ruling: Ruling, item: Item) -> None:
         raise InvalidParams([FieldProblem("images", f"must have one decision for each held image: {numbers}")])
     if not all(ruling.approved.values()) and not ruling.code:
         raise InvalidParams([FieldProblem("code", "must name the category of what is blocked")])
+    if ruling.code == MINORS and any(ruling.approved.values()):
+        raise InvalidParams([FieldProblem("images", "must all be blocked where one of them is about minors")])
 
 
 def _details(item: Item, ruling: Ruling, status: JobStatus) -> Mapping[str, object]:

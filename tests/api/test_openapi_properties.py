@@ -72,6 +72,8 @@ OPERATIONS = [
     ("GET", "/admin/holds"),
     ("PUT", "/admin/jobs/{job_id}/hold"),
     ("DELETE", "/admin/jobs/{job_id}/hold"),
+    ("POST", "/verify"),
+    ("GET", "/jobs/{job_id}/recipe"),
     ("GET", "/objects/{key}"),
     ("GET", "/livez"),
     ("GET", "/readyz"),

@@ -306,11 +306,15 @@ def test_a_held_image_is_read_with_its_file_and_a_released_one_is_not(desk: Desk
             desk.queue.read(bad)
 
 
-def test_minors_are_no_item_of_the_queue(desk: Desk) -> None:
-    job = desk.hold()
+def test_minors_are_no_item_of_the_queue_and_nothing_of_the_job_leaves(desk: Desk) -> None:
+    job = desk.hold("review", "allow", "review")
     item = desk.lease("ann")
-    desk.queue.decide(job.id, Ruling({0: False}, code="minors"), person="ann", fence=item.fence)
+    with pytest.raises(InvalidParams):
+        desk.queue.decide(job.id, Ruling({0: False, 2: True}, code="minors"), person="ann", fence=item.fence)
+    desk.queue.decide(job.id, Ruling({0: False, 2: False}, code="minors"), person="ann", fence=item.fence)
 
+    assert desk.get(job).status is S.BLOCKED
+    assert {image.decision for image in desk.get(job).images} == {"block"}
     assert desk.redis.zrange("darkroom:sealed", 0, -1) == [job.id]
     assert desk.redis.hexists("darkroom:legal_hold", job.id)
     assert desk.queue.depth()[0] == 0
