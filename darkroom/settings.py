@@ -367,8 +367,11 @@ class ImageCheckSettings(_Settings):
     references_bar: float | None = Field(
         None, gt=0, lt=1, description="Cosine from which on an image resembles a reference. Unset: the CLIP's own bar."
     )
-    references_bits: int = Field(
-        2, ge=0, le=16, description="Bits of the 64-bit perceptual hash that may differ from a reference's."
+    references_bits: int | None = Field(
+        None,
+        ge=0,
+        le=16,
+        description="Bits of the perceptual hash that may differ from a reference's. Unset: likewise.",
     )
     watermark_detector: Path | None = Field(
         None, description="Folder of a detector of visible watermarks, like `models/darkroom-tiny-overlay`. Unset: off."

@@ -80,4 +80,4 @@ def _by_vectors(settings: ImageCheckSettings) -> Iterator[ImageCheck]:
         yield load_concepts(settings.concept_checker, embedder)
     if settings.references:
         bar, bits = settings.references_bar, settings.references_bits
-        yield SimilarityCheck(settings.references, embedder, bar=bar, most_bits=bits)
+        yield SimilarityCheck(settings.references, embedder, bar=bar, bits=bits)

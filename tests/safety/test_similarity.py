@@ -1,17 +1,19 @@
 from __future__ import annotations
 
 import io
+import math
 from pathlib import Path
 
 import numpy as np
 import pytest
-from PIL import Image
+import torch
+from PIL import Image, ImageFilter
 
 from darkroom.errors import ConfigurationError
 from safety.image.embedder import ImageEmbedder
 from safety.image.references import Reference, References, load_references, save_references
 from safety.image.similarity import SimilarityCheck
-from safety.provenance.phash import looks_of
+from safety.provenance.phash import distance, looks_of
 from safety.subjects import ImageSubject
 from safety.verdict import Category
 from training.painter import painted_pair
@@ -70,12 +72,30 @@ def test_references_of_one_owner_count_for_nobody_else(embedder: ImageEmbedder, 
     assert (above, shared) == ([True, False, False], [True, True, True])
 
 
-def test_perceptual_hash_finds_what_the_vectors_bar_lets_pass(embedder: ImageEmbedder, tmp_path: Path) -> None:
-    path = write(tmp_path / "set.npz", embedder, {Reference("one"): picture(1)})
-    grey = np.asarray(Image.fromarray(picture(1)).convert("L").convert("RGB"))
-    check = SimilarityCheck(path, embedder, bar=0.999999)
+def test_mirrored_copy_is_above_the_bar(embedder: ImageEmbedder, tmp_path: Path) -> None:
+    check = SimilarityCheck(write(tmp_path / "set.npz", embedder, {Reference("one"): picture(1)}), embedder)
 
-    assert score(check, grey) > BAR
+    assert score(check, picture(1)[:, ::-1]) > BAR
+
+
+def test_near_hash_is_enough_beside_a_vector_that_would_not_be(embedder: ImageEmbedder, tmp_path: Path) -> None:
+    path = write(tmp_path / "set.npz", embedder, {Reference("one"): picture(1)})
+    blurred = np.asarray(Image.fromarray(picture(1)).filter(ImageFilter.GaussianBlur(1)))
+
+    scores = [score(SimilarityCheck(path, embedder, bar=0.999999, bits=bits), blurred) for bits in (8, 0)]
+
+    assert scores[0] > BAR
+    assert distance(looks_of(blurred) or 0, looks_of(picture(1)) or 0) > 0
+    assert scores[1] < BAR
+
+
+def test_vector_that_is_no_number_is_not_hidden(
+    embedder: ImageEmbedder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    check = SimilarityCheck(write(tmp_path / "set.npz", embedder, {Reference("one"): picture(1)}), embedder)
+    monkeypatch.setattr(check, "_embedder", lambda images: torch.full((len(images), embedder.dimensions), torch.nan))
+
+    assert math.isnan(score(check, picture(1)))
 
 
 def test_changed_file_counts_from_the_next_image_on(embedder: ImageEmbedder, tmp_path: Path) -> None:
