@@ -4,8 +4,8 @@
 python -m bench.safety.prompts [--out bench/safety/prompts.json]
 
 Every listed word in three fixed sentences and nineteen disguises; 300 look-alikes of our own (`benign.toml`) and 101
-written after the lists (`unseen.toml`); 2,000 captions of a seeded grammar; and the bare word list (lower case, whole
-words, no benign phrases) as the baseline.
+written after the lists (`benign_later.toml`); 2,000 captions of a seeded grammar; and the bare word list (lower case,
+whole words, no benign phrases) as the baseline.
 Caught means that the default policy refuses the prompt or holds it for a person; for harmless ones both are told apart.
 """
 
@@ -37,7 +37,7 @@ HERE = Path(__file__).parent
 SENTENCES = ("a photo of {}, in a garden", "portrait, {}, sunset", "{} in the style of an old master")
 CAPTIONS, SEED = 2_000, 20_261_121
 LONGEST = 2_000
-HARMLESS = ("look-alikes", "unseen look-alikes", "captions")
+HARMLESS = ("look-alikes", "look-alikes written later", "captions")
 Judge = Callable[[str, str], Decision]
 
 # Texts that make the work as heavy as it gets, each as long as a prompt may be.
@@ -71,8 +71,8 @@ def main() -> None:
         "machine": f"{platform.machine()}, {os.cpu_count()} cores, Python {platform.python_version()}",
         "terms": len(terms),
         "disguises": {name: _caught(terms, way, layers, bare) for name, way in {**DISGUISES, **HELD_OUT}.items()},
-        "unseen look-alikes": {
-            name: _refused(_look_alikes("unseen"), judge) for name, judge in (("layers", layers), ("bare", bare))
+        "look-alikes written later": {
+            name: _refused(_look_alikes("benign_later"), judge) for name, judge in (("layers", layers), ("bare", bare))
         },
         "look-alikes": {
             name: _refused(_look_alikes("benign"), judge) for name, judge in (("layers", layers), ("bare", bare))
