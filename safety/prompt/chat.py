@@ -178,11 +178,10 @@ def _endpoint(settings: ChatSettings, prefix: str) -> str:
 
 
 def _key(settings: ChatSettings, prefix: str) -> str | None:
+    key = settings.key.get_secret_value() if settings.key else None
     try:
         if settings.key_file is not None:
             key = settings.key_file.read_text(encoding="utf-8").strip()
-        else:
-            key = settings.key.get_secret_value() if settings.key else None
     except (OSError, UnicodeDecodeError):
         raise ConfigurationError(f"{prefix}KEY_FILE: the file can't be read") from None
     if key is not None and not (key.isascii() and key.isprintable() and key):
