@@ -100,16 +100,15 @@ class Floor:
                 continue
             idle_since = time.monotonic()
             deed = draw.choices(list(DEEDS), list(DEEDS.values()))[0]
+            self.deeds[deed] += 1
             with suppress(InvalidRequest, Killed):  # too late, or dead: the item is somebody else's
                 self._act(deed, item, person, draw)
-                self.deeds[deed] += 1
 
     def _act(self, deed: str, item: Item, person: str, draw: random.Random) -> None:
         ruling = Ruling({image.index: draw.random() < 0.5 for image in item.held}, code="custom")
         if deed == "die":
             time.sleep(LEASE_SECONDS * 1.2)  # the process is gone; another takes this place later
         elif deed == "die_in_copy":
-            self.deeds[deed] += 1
             self.dying.decide(item.job.id, ruling, person=person, fence=item.fence)
         elif deed == "escalate":
             self.queue.escalate(item.job.id, person=person, fence=item.fence, code=None, note="")
