@@ -14,6 +14,7 @@ from tests.api.service import LiveApi
 LONGEST_SECONDS = 5.0
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["stream", "wait"])
 def test_revoked_key_ends_what_it_had_begun(live_api: LiveApi, keys: KeyStore, kind: str) -> None:
     new = keys.create("acme", "test", set(Scope))

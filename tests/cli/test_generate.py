@@ -127,6 +127,7 @@ class Slow(BaseHTTPRequestHandler):
         pass
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("streams", "fewest", "most"), [(True, 2, 5), (False, 6, 100)])
 def test_waiting_for_a_job_takes_few_looks_where_its_events_can_be_followed(
     tmp_path: Path, streams: bool, fewest: int, most: int

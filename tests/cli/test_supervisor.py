@@ -84,6 +84,7 @@ def test_kill_9_of_the_supervisor_leaves_no_process(tmp_path: Path) -> None:
         assert still_alive(pids.values(), within=5) == []
 
 
+@pytest.mark.slow
 def test_a_service_that_ignores_sigterm_is_killed(tmp_path: Path) -> None:
     with supervise(tmp_path, ("deaf", 0, DEAF)) as supervised:
         pids = supervised.read_pids()

@@ -6,6 +6,7 @@ order is kept. Held after every step: each waiting job stands in the lines of it
 
 from __future__ import annotations
 
+import pytest
 import redis
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
@@ -150,6 +151,7 @@ class FairMachine(RuleBasedStateMachine):
         return STEP_PIXELS * job.params.num_images / UNIT / self.weights[job.id]
 
 
+@pytest.mark.slow
 def test_fair_queue_agrees_with_its_model(redis_settings: RedisSettings) -> None:
     with make_redis(redis_settings) as client:
         run_state_machine_as_test(

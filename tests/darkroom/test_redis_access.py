@@ -363,6 +363,7 @@ def test_records_and_tickets_pass_over_tls(tls: tuple[int, Path]) -> None:
     celery.close()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("host", "trusted"), [("localhost", False), ("127.0.0.1", True)])
 def test_server_that_can_not_prove_its_name_is_not_spoken_to(tls: tuple[int, Path], host: str, trusted: bool) -> None:
     port, authority = tls

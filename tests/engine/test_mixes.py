@@ -148,6 +148,7 @@ def alone(engine: Engine, request: ImageRequest) -> torch.Tensor:
     return latents
 
 
+@pytest.mark.slow
 @settings(
     max_examples=25,
     deadline=None,

@@ -111,6 +111,7 @@ def test_a_model_with_a_sample_under_way_stays(house: House) -> None:
     assert long.future.result().steps == 40
 
 
+@pytest.mark.slow
 def test_a_sample_that_waits_for_memory_gets_it_while_others_keep_coming(house: House) -> None:
     """The two resident models never run dry, and the third still gets its turn."""
     handles: list[EngineHandle] = []
@@ -134,6 +135,7 @@ def test_a_sample_that_waits_for_memory_gets_it_while_others_keep_coming(house: 
         assert handle.future.result(timeout=60).steps == 4
 
 
+@pytest.mark.slow
 def test_models_that_take_turns_do_not_thrash(house: House) -> None:
     """Thirty samples of three models come at once: each model is loaded about once, not once a sample."""
     handles = [house.submit(NAMES[index % 3], seed=index) for index in range(30)]

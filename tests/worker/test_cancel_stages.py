@@ -100,6 +100,7 @@ def test_a_job_whose_images_are_being_stored_ends_without_a_result(shop: Worksho
     assert_no_result(shop, job, tmp_path)
 
 
+@pytest.mark.slow
 def test_a_commit_and_a_cancel_at_once_have_one_winner(jobs: JobStore, shop: Workshop, tmp_path: Path) -> None:
     accepted = 0
     for turn in range(20):

@@ -86,6 +86,7 @@ def test_text_encoders_learn_where_asked_for(model: Path, pictures: Path) -> Non
     assert all(float(weight.abs().max()) > 0 for weight in ups)
 
 
+@pytest.mark.slow
 def test_prior_pictures_are_kept_in_mind(model: Path, pictures: Path, tmp_path: Path) -> None:
     prior = save_pictures(tmp_path / "prior", {"white": (255, 255, 255), "black": (0, 0, 0)})
     weighted = {weight: make_settings(steps=30, prior_weight=weight) for weight in (0.0, 5.0)}

@@ -218,6 +218,7 @@ def test_url_sealed_by_a_lost_key_is_given_up(redis_settings: RedisSettings) -> 
     assert kept.reason == "unreadable"
 
 
+@pytest.mark.slow
 def test_dead_receivers_delay_nobody(redis_settings: RedisSettings) -> None:
     """Three receivers hang with a hundred deliveries each; those to a fourth, put in last, arrive at once."""
 
