@@ -1,7 +1,8 @@
 # Each target sets up what it needs first; a second run finds it done.
 PY := .venv/bin/python
 NOT_QUICK := slow or integration or prove or gpu
-SIDE_BY_SIDE := -n auto --maxprocesses 4
+# One process more than cores, four at most: some tests wait more than they compute.
+SIDE_BY_SIDE := -n $(shell cores=$$(getconf _NPROCESSORS_ONLN); echo $$((cores < 4 ? cores + 1 : 4)))
 
 .PHONY: demo up setup setup-api format lint check test test-api prove bench lock clean clean-all
 

@@ -386,6 +386,7 @@ def _indexes(expected: Expected) -> list[str]:
     return [*deadline, f"darkroom:{place}:{tier}"]
 
 
+@pytest.mark.slow
 def test_store_agrees_with_its_model(redis_settings: RedisSettings) -> None:
     with make_redis(redis_settings) as client:
         run_state_machine_as_test(

@@ -32,7 +32,8 @@ def test_the_reference_covers_every_public_scheduler() -> None:
     assert set(REFERENCE) == set(SCHEDULERS)
 
 
-@pytest.mark.parametrize("prediction_type", ["epsilon", pytest.param("v_prediction", marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("prediction_type", ["epsilon", "v_prediction"])
 def test_every_scheduler_equals_the_pipeline_alone_and_in_a_crowd(
     prediction_type: str, tiny: Path, tiny_v: Path, make_engine: MakeEngine
 ) -> None:
