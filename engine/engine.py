@@ -10,7 +10,8 @@ from __future__ import annotations
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from functools import partial
 from typing import Self, TypeVar
 
@@ -267,7 +268,8 @@ class Engine:
             if self._alone(sample, partial(self._place, sample, family)) in {None, *full}:
                 continue
             if self._groups.has_room(sample.key, family.rows(sample.request)):
-                self._alone(sample, partial(self._begin, sample, family))
+                with self._charged(sample):
+                    self._alone(sample, partial(self._begin, sample, family))
                 if sample.request.init_image is not None:
                     break  # it went through the VAE, and those who run are not to wait for another one
             else:
@@ -303,7 +305,8 @@ class Engine:
 
     def _step(self, group: list[Sample]) -> None:
         started = time.monotonic()
-        model, key, rows = group[0].model, group[0].key, sum(sample.tensors.rows for sample in group)
+        model, key, parts = group[0].model, group[0].key, [sample.tensors.rows for sample in group]
+        rows = sum(parts)
         predictions = predict(
             sorted(group, key=lambda sample: sample.tensors.adapters),  # neighbours with equal adapters share more
             partial(self._forward, partial(self._adapters.denoise, self._family(model))),
@@ -317,6 +320,8 @@ class Engine:
         self._steps += 1
         self._last_step_at = time.monotonic()
         self._step_seconds = self._last_step_at - started
+        for sample, part in zip(group, parts, strict=True):
+            sample.device_seconds += self._step_seconds * part / rows
         self._observer.step(model, rows=rows, seconds=self._step_seconds, samples=len(group))
 
     def _advance(self, sample: Sample, prediction: torch.Tensor) -> None:
@@ -344,12 +349,22 @@ class Engine:
 
     def _decode(self, sample: Sample, turn: Turn) -> None:
         latents = sample.tensors.latents
-        pixels = self._alone(sample, partial(self._decoded, sample, turn))
+        with self._charged(sample):
+            pixels = self._alone(sample, partial(self._decoded, sample, turn))
         self._last_step_at = time.monotonic()
         if pixels is not None:
             image = sample.finished(pixels, latents=latents.cpu() if self._keep_latents else None)
             self._retire(sample, "succeeded")
             sample.future.set_result(image)
+
+    @contextmanager
+    def _charged(self, sample: Sample) -> Iterator[None]:
+        """What is done in here is done for this sample alone."""
+        started = time.monotonic()
+        yield
+        seconds = time.monotonic() - started
+        sample.device_seconds += seconds
+        self._observer.alone(sample.model, seconds=seconds)
 
     def _decoded(self, sample: Sample, turn: Turn) -> np.ndarray | None:
         if sample.decoding is None:

@@ -20,6 +20,11 @@ class EngineHandle:
     def future(self) -> Future[GeneratedImage]:
         return self._sample.future
 
+    @property
+    def device_seconds(self) -> float:
+        """What the image has taken of the device so far; also of one that failed or was cancelled."""
+        return self._sample.device_seconds
+
     def cancel(self) -> None:
         """Give the rows back within one step; the future then raises GenerationCancelled. Too late does nothing."""
         self._sample.cancelled = True

@@ -12,6 +12,9 @@ class EngineObserver(Protocol):
     def step(self, model: str, *, rows: int, seconds: float, samples: int) -> None:
         """One forward of a group and its samples' scheduler steps."""
 
+    def alone(self, model: str, *, seconds: float) -> None:
+        """Work for one sample by itself: its prompts and input image were encoded, or a piece of it decoded."""
+
     def admitted(self, model: str, wait_seconds: float) -> None:
         """A sample got its rows."""
 
@@ -35,6 +38,8 @@ class SilentObserver:
     """Counts nothing."""
 
     def step(self, model: str, *, rows: int, seconds: float, samples: int) -> None: ...
+
+    def alone(self, model: str, *, seconds: float) -> None: ...
 
     def admitted(self, model: str, wait_seconds: float) -> None: ...
 

@@ -80,6 +80,7 @@ class GeneratedImage:
     steps: int
     run_seconds: float  # from the first row to the pixels
     rows_mean: float  # rows in the forwards that it took part in, on average
+    device_seconds: float = 0.0  # its share, by rows, of the forwards; and what was done for it alone
     latents: torch.Tensor | None = None  # (1, 4, height/8, width/8), where the engine keeps latents
 
 
@@ -119,6 +120,7 @@ class Sample:
     unfinished: Unfinished | None = None  # what its refiner goes on from
     forwards: int = 0
     rows_shared: int = 0  # summed over its forwards
+    device_seconds: float = 0.0  # that it has taken so far
 
     def __post_init__(self) -> None:
         # A running future can't be cancelled behind the engine's back: that goes by the handle alone.
@@ -178,5 +180,6 @@ class Sample:
             steps=self.tensors.num_inference_steps,
             run_seconds=time.monotonic() - self.admitted_at,
             rows_mean=self.rows_shared / self.forwards,
+            device_seconds=self.device_seconds,
             latents=latents,
         )

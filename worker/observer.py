@@ -17,6 +17,9 @@ class EngineMetrics:
         self._metrics.batch_rows.labels(model).observe(rows)
         self._metrics.engine_busy.inc(seconds)
 
+    def alone(self, model: str, *, seconds: float) -> None:  # noqa: ARG002 - the protocol's
+        self._metrics.engine_busy.inc(seconds)
+
     def admitted(self, model: str, wait_seconds: float) -> None:
         """Nothing: a wait for rows is short, because the worker claims only while there is room."""
 

@@ -59,11 +59,17 @@ class Notes:
     lookups: list[bool] = field(default_factory=list)
     models: list[str] = field(default_factory=list)
     caps: list[tuple[str, str, int]] = field(default_factory=list)  # (model, size, rows)
+    device_seconds: float = 0.0
 
     def step(self, model: str, *, rows: int, seconds: float, samples: int) -> None:
         assert model == "tiny"
         assert seconds > 0
         self.steps.append((rows, samples))
+        self.device_seconds += seconds
+
+    def alone(self, model: str, *, seconds: float) -> None:
+        assert model == "tiny"
+        self.device_seconds += seconds
 
     def admitted(self, model: str, wait_seconds: float) -> None:
         assert model == "tiny"
