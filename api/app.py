@@ -16,6 +16,7 @@ from api.body_limit import BodyLimit
 from api.event_hub import EventHub
 from api.http_metrics import HttpMetrics
 from api.limits import make_limits
+from api.metrics_port import MetricsPort
 from api.openapi import document
 from api.problems import AnswerCrashes, on_darkroom_error, on_http_exception, on_validation_error
 from api.request_ids import RequestIds
@@ -115,8 +116,10 @@ def _middleware(settings: ApiSettings, services: Services) -> list[Middleware]:
             "X-Request-ID",
         ],
     )
+    apart = settings.metrics and settings.api_metrics_port
     return [
         Middleware(RequestIds),
+        *([Middleware(MetricsPort, port=settings.api_metrics_port)] if apart else []),
         Middleware(HttpMetrics, metrics=services.metrics),
         Middleware(SecurityHeaders),
         *([cors] if origins else []),
@@ -143,7 +146,7 @@ def _include_routes(app: FastAPI, settings: ApiSettings, services: Services) -> 
     ):
         app.include_router(part.router)
     if settings.metrics:
-        app.include_router(health.metrics_router)
+        app.include_router(health.metrics_router, include_in_schema=not settings.api_metrics_port)
     if isinstance(services.objects, LocalObjectStore):
         app.include_router(objects.router)
     if settings.docs:

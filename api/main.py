@@ -13,6 +13,7 @@ from fastapi import FastAPI
 
 from api.app import create_app
 from api.event_hub import EventHub
+from api.metrics_port import listen
 from api.services import connect
 from darkroom.errors import ConfigurationError
 from darkroom.logs import configure_logging
@@ -89,6 +90,17 @@ def main() -> None:
         timeout_graceful_shutdown=SHUTDOWN_SECONDS,
     )
     server = Server(config, app.state.hub)
-    server.run()
+    server.run(sockets=_two_ports(settings))
     if not server.started:
+        sys.exit(START_FAILED)
+
+
+def _two_ports(settings: ApiSettings) -> list[socket.socket] | None:
+    """The sockets of the API and of its metrics; None where one port, which uvicorn opens, serves both."""
+    if not (settings.metrics and settings.api_metrics_port):
+        return None
+    try:
+        return [listen(settings.host, port) for port in (settings.port, settings.api_metrics_port)]
+    except OSError as error:
+        print(f"darkroom api: {settings.host} can't be listened on: {error.strerror}", file=sys.stderr)  # noqa: T201
         sys.exit(START_FAILED)

@@ -125,6 +125,20 @@ class OwnersSettings(_Settings):
     owners_file: Path | None = Field(
         None, description="File that grants owners shares and caps (`owners.toml`); unset: the defaults for everybody."
     )
+    metrics_owners: str = Field(
+        "", description="Owners that metrics name, by commas, 50 at most; all others count under their plan."
+    )
+
+    @property
+    def listed(self) -> frozenset[str]:
+        """The owners that metrics name."""
+        return frozenset(name.strip() for name in self.metrics_owners.split(",") if name.strip())
+
+    @model_validator(mode="after")
+    def _few_owners_are_listed(self) -> Self:
+        if len(self.listed) > 50:
+            raise ValueError("DARKROOM_METRICS_OWNERS may list 50 owners at most: each costs many series")
+        return self
 
 
 class SecretSettings(_Settings):
@@ -142,6 +156,9 @@ class ObjectStoreSettings(_Settings):
     object_store_folder: Path = Field(Path("data/objects"), description="Folder of the local store; made if missing.")
     s3_bucket: str = Field("darkroom", min_length=3, description="Bucket; created if missing.")
     s3_endpoint_url: str | None = Field(None, description="Endpoint of the S3 service; unset means AWS.")
+    s3_link_endpoint_url: str | None = Field(
+        None, description="Endpoint of that service in the links given to callers; unset means the same."
+    )
     s3_region: str = Field("us-east-1", description="Region of the bucket.")
     s3_access_key_id: str | None = Field(None, description="Access key; unset means boto3's own search order.")
     s3_secret_access_key: SecretStr | None = Field(None, description="Secret of the access key.")
@@ -191,7 +208,10 @@ class ApiSettings(_Settings):
     )
     cors_origins: str = Field("", description="Web origins that may call from a page, comma-separated.")
     docs: bool = Field(default=True, description="Serve `/docs` and `/openapi.json`.")
-    metrics: bool = Field(default=True, description="Serve `/metrics` on the API's port.")
+    metrics: bool = Field(default=True, description="Serve `/metrics`.")
+    api_metrics_port: int = Field(
+        0, ge=0, le=65_535, description="Port of its own for the API's `/metrics`, on the same address; 0: the API's port."
+    )
 
     @property
     def proxies(self) -> tuple[IPv4Network | IPv6Network, ...]:
@@ -518,6 +538,43 @@ class LogSettings(_Settings):
     log_level: Literal["debug", "info", "warning", "error"] = Field("info", description="Least level that is written.")
 
 
+class OtelSettings(_Settings):
+    """Where traces go; needs the packages of `darkroom[otel]`."""
+
+    model_config = SettingsConfigDict(env_prefix=f"{PREFIX}OTEL_")
+
+    endpoint: str | None = Field(
+        None,
+        pattern=r"^https?://",
+        description="OTLP over HTTP, like `http://collector:4318/v1/traces`. Unset: no traces.",
+    )
+    headers_file: Path | None = Field(
+        None, description="Headers that are sent there, one `name: value` a line; for a collector that wants a key."
+    )
+    ca_file: Path | None = Field(
+        None, description="Certificates (PEM) that sign the collector's; unset means the system's own."
+    )
+    ratio: float = Field(1.0, ge=0, le=1, description="Part of all traces that is kept, chosen by the trace's id.")
+    timeout_seconds: float = Field(5.0, gt=0, le=60, description="Longest wait for the collector.")
+
+    def headers(self) -> dict[str, str]:
+        """The headers by name.
+
+        Raises:
+            ConfigurationError: the file can't be read.
+        """
+        if self.headers_file is None:
+            return {}
+        try:
+            lines = self.headers_file.read_text(encoding="utf-8").splitlines()
+        except (OSError, UnicodeDecodeError):
+            raise ConfigurationError("DARKROOM_OTEL_HEADERS_FILE can't be read") from None
+        pairs = [line.partition(":") for line in lines if line.strip()]
+        if not all(colon and name.strip() for name, colon, _ in pairs):
+            raise ConfigurationError("DARKROOM_OTEL_HEADERS_FILE must hold lines like `name: value`")
+        return {name.strip(): value.strip() for name, _, value in pairs}
+
+
 ALL_SETTINGS: tuple[type[_Settings], ...] = (
     RedisSettings,
     JobSettings,
@@ -537,6 +594,7 @@ ALL_SETTINGS: tuple[type[_Settings], ...] = (
     WebhookSettings,
     DeliverySettings,
     LogSettings,
+    OtelSettings,
 )
 
 

@@ -31,6 +31,7 @@ class S3ObjectStore:
         self._settings = settings
         self._lock = threading.Lock()
         self._made: Any = None  # boto3 makes its client classes at run time
+        self._made_signer: Any = None
 
     def put(self, key: str, data: bytes, content_type: str) -> None:
         with _service_errors():
@@ -45,7 +46,7 @@ class S3ObjectStore:
 
     def url(self, key: str, *, expires_in: int, filename: str) -> str:
         with _service_errors():
-            link: str = self._client().generate_presigned_url(
+            link: str = self._signer().generate_presigned_url(
                 "get_object",
                 Params={
                     "Bucket": self._bucket,
@@ -89,18 +90,27 @@ class S3ObjectStore:
     def _client(self) -> Any:
         with self._lock:
             if self._made is None:
-                client = _make_client(self._settings)
+                client = _make_client(self._settings, self._settings.s3_endpoint_url)
                 _make_bucket(client, self._settings)
                 self._made = client
             return self._made
 
+    def _signer(self) -> Any:
+        """Signs links: the signature covers the host, so it must be the one that callers reach."""
+        if self._settings.s3_link_endpoint_url is None:
+            return self._client()
+        with self._lock:
+            if self._made_signer is None:
+                self._made_signer = _make_client(self._settings, self._settings.s3_link_endpoint_url)
+            return self._made_signer
 
-def _make_client(settings: ObjectStoreSettings) -> Any:
+
+def _make_client(settings: ObjectStoreSettings, endpoint_url: str | None) -> Any:
     secret = settings.s3_secret_access_key
     session = boto3.session.Session()  # boto3's default session is not safe across threads
     return session.client(
         "s3",
-        endpoint_url=settings.s3_endpoint_url,
+        endpoint_url=endpoint_url,
         region_name=settings.s3_region,
         aws_access_key_id=settings.s3_access_key_id,
         aws_secret_access_key=secret.get_secret_value() if secret else None,

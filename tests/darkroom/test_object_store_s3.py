@@ -46,6 +46,18 @@ def test_link_is_path_style_and_expires(s3_endpoint: str) -> None:
     assert "X-Amz-Signature=" in link
 
 
+def test_link_names_the_endpoint_that_callers_reach(s3_endpoint: str) -> None:
+    reached = s3_endpoint.replace("127.0.0.1", "localhost")
+    store = _store(s3_endpoint, s3_link_endpoint_url=reached)
+    store.put("a.png", b"pixels", "image/png")
+
+    link = store.url("a.png", expires_in=60, filename="a.png")
+
+    assert link.startswith(f"{reached}/")
+    with urlopen(link, timeout=10) as reply:
+        assert reply.read() == b"pixels"
+
+
 def test_bucket_is_made_once_and_found_by_the_next(s3_endpoint: str) -> None:
     bucket = f"test-{secrets.token_hex(4)}"
 
