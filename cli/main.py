@@ -13,8 +13,10 @@ from cli import audit, keys, owners, policies, queue, references, takedown, webh
 from cli.adapters import adapters
 from cli.console import say
 from cli.demo import demo
+from cli.doctor.command import doctor
 from cli.generate import generate
 from cli.models import models
+from cli.plan import plan
 from cli.replay import replay
 from cli.up import up
 from cli.verify import verify
@@ -33,6 +35,8 @@ app.command()(generate)
 app.command()(models)
 app.command()(adapters)
 app.command()(demo)
+app.command()(plan)
+app.command()(doctor)
 app.command()(verify)
 app.command()(replay)
 app.command()(takedown.takedown)

@@ -21,6 +21,7 @@ from typing import Any, NoReturn
 import torch
 from celery import Celery, signals
 
+from darkroom.appeals import Appeals
 from darkroom.audit import AuditLog
 from darkroom.audit_segments import AuditSegments
 from darkroom.catalogue import AdapterSpec, Catalogue, ModelSpec, load_catalogue
@@ -31,7 +32,8 @@ from darkroom.jobs import Tier
 from darkroom.logs import configure_logging, get_logger
 from darkroom.metrics import Metrics
 from darkroom.near_misses import NearMisses
-from darkroom.object_store import make_object_store
+from darkroom.object_store import MeasuredObjectStore, make_object_store
+from darkroom.owner_labels import OwnerLabels
 from darkroom.policy_approvals import approval_of
 from darkroom.redis_client import make_redis
 from darkroom.review import ReviewQueue
@@ -42,6 +44,7 @@ from darkroom.settings import (
     JobSettings,
     LogSettings,
     ObjectStoreSettings,
+    OtelSettings,
     ProvenanceSettings,
     RedisSettings,
     ReviewSettings,
@@ -51,11 +54,14 @@ from darkroom.settings import (
 )
 from darkroom.takedown import Takedowns
 from darkroom.tickets import TASK_WORK, TicketOffice, make_celery
+from darkroom.worker_registry import WorkerRegistry
+from darkroom.tracing import configure_tracing
 from engine import AdapterFile, Engine, PipelineSpec
 from engine.textual_inversion import EmbeddingFile
 from safety.defaults import all_rewriters, quick_prompt_checks
 from safety.pipeline import SafetyPipeline
 from safety.policy_set import Policies
+from worker.device_gauges import watch_device
 from worker.drain import Drain
 from worker.hands import Hands
 from worker.hearing import Hearing
@@ -64,6 +70,7 @@ from worker.image_checks import ImageChecks
 from worker.marking import Marking
 from worker.observer import EngineMetrics
 from worker.orphans import Orphans
+from worker.presence import Presence
 from worker.previews import Previews
 from worker.prompt_checks import PromptChecks
 from worker.reaper import Reaper
@@ -72,6 +79,7 @@ from worker.safety_checks import build_image_checks, image_pipeline
 from worker.slow_prompt_checks import CheckSettings, slow_prompt_checks
 from worker.status_server import serve_status
 from worker.tasks import Work
+from worker.teller import Teller
 from worker.watchdog import Watchdog
 
 log = get_logger(__name__)
@@ -88,6 +96,7 @@ class Settings:
     jobs: JobSettings
     secrets: SecretSettings
     objects: ObjectStoreSettings
+    owners: OwnersSettings
     catalogue: CatalogueSettings
     worker: WorkerSettings
     safety: SafetySettings
@@ -96,6 +105,7 @@ class Settings:
     provenance: ProvenanceSettings
     review: ReviewSettings
     log: LogSettings
+    traces: OtelSettings
 
     @classmethod
     def from_env(cls) -> Settings:
@@ -104,6 +114,7 @@ class Settings:
             jobs=JobSettings.from_env(),
             secrets=SecretSettings.from_env(),
             objects=ObjectStoreSettings.from_env(),
+            owners=OwnersSettings.from_env(),
             catalogue=CatalogueSettings.from_env(),
             worker=WorkerSettings.from_env(),
             safety=SafetySettings.from_env(),
@@ -112,6 +123,7 @@ class Settings:
             provenance=ProvenanceSettings.from_env(),
             review=ReviewSettings.from_env(),
             log=LogSettings.from_env(),
+            traces=OtelSettings.from_env(),
         )
 
 
@@ -139,7 +151,7 @@ class WorkerProcess:
         """
         settings, metrics = self.settings, Metrics()
         client = make_redis(settings.redis)
-        objects = make_object_store(settings.objects)
+        objects = MeasuredObjectStore(make_object_store(settings.objects), metrics.observe_object_store)
         sealer = Sealer.from_settings(settings.secrets)
         jobs = JobStore(client, settings.jobs, sealer, JobArchive(objects, sealer))
         policies = Policies(
@@ -153,6 +165,7 @@ class WorkerProcess:
         catalogue = load_catalogue(settings.catalogue.catalogue)
         engine = self._engine = _start_engine(catalogue, settings.worker, metrics)
         heartbeat = Heartbeat(jobs, seconds=settings.worker.heartbeat_seconds, metrics=metrics)
+        review = ReviewQueue(client, objects, sealer)
         hands, office = Hands(), TicketOffice(self.celery, client)
         reaper = Reaper(
             jobs,
@@ -165,9 +178,10 @@ class WorkerProcess:
             metrics=metrics,
             orphans=Orphans(jobs, objects, age_seconds=settings.worker.orphan_seconds),
             audit=AuditSegments(AuditLog(client), objects),
-            review=functools.partial(
-                ReviewQueue(client, objects, sealer).expire, after_seconds=settings.review.review_ttl_seconds
-            ),
+            review=functools.partial(review.expire, after_seconds=settings.review.review_ttl_seconds),
+        )
+        teller = Teller(
+            client, name=self.name, jobs=jobs, review=review, appeals=Appeals(client, sealer), metrics=metrics
         )
         runner = JobRunner(
             engine=engine,
@@ -177,6 +191,7 @@ class WorkerProcess:
             heartbeat=heartbeat,
             drain=self.drain,
             metrics=metrics,
+            owner_labels=OwnerLabels.from_settings(settings.owners),
             previews=Previews(checks, publish=jobs.preview, metrics=metrics).of_image,
             marking=Marking.from_settings(settings.provenance, settings.secrets, client, sealer),
             prompts=_prompt_checks(
@@ -196,8 +211,17 @@ class WorkerProcess:
         places = settings.worker.worker_concurrency
         hearing = Hearing(office, hands, engine, tiers=settings.worker.tiers, places=places)
         watchdog = Watchdog(engine, hearing, self.drain, abandon=lambda: self._abandon(heartbeat, jobs))
+        presence = Presence(
+            WorkerRegistry(client),
+            engine,
+            hands,
+            self.drain,
+            name=self.name,
+            tiers=lambda: settings.worker.tiers,
+            places=places,
+        )
         self._serve_status(metrics, watchdog)
-        for part in (heartbeat, reaper, watchdog):
+        for part in (heartbeat, reaper, watchdog, presence, teller):
             part.start()
         log.info("worker_started", worker=self.name, models=sorted(catalogue.models), device=str(engine.device))
 
@@ -221,6 +245,7 @@ class WorkerProcess:
     def _on_worker_init(self, **_: Any) -> None:
         """Celery only logs what a signal's receiver raises, so a bad start has to be an exit."""
         try:
+            configure_tracing(self.settings.traces, service="worker")
             self.start()
         except DarkroomError as error:
             refuse(error)
@@ -293,11 +318,13 @@ def _start_engine(catalogue: Catalogue, settings: WorkerSettings, metrics: Metri
             models_budget_bytes=settings.models_budget,
             compile_unet=settings.compile,
             adapters={name: _adapter_file(spec) for name, spec in catalogue.adapters.items()},
-            observer=EngineMetrics(metrics),
+            observer=EngineMetrics(metrics, max_rows=settings.max_rows),
         )
     except (RuntimeError, ValueError) as error:
         raise ConfigurationError(f"DARKROOM_DEVICE or DARKROOM_MAX_ROWS is not valid: {error}") from error
     metrics.engine_samples.set_function(lambda: engine.stats().running)
+    metrics.adapters_resident.set_function(lambda: len(engine.stats().adapters))
+    watch_device(metrics, engine.device)
     engine.preload(sorted(catalogue.models, key=lambda name: name != catalogue.default))
     engine.start()
     return engine

@@ -29,6 +29,10 @@ class Hands:
         return self._tickets
 
     @property
+    def jobs(self) -> int:
+        return self._jobs
+
+    @property
     def last_ticket_at(self) -> float:
         """When the last ticket came, in time.monotonic() seconds; at first, when counting began."""
         return self._last_ticket_at

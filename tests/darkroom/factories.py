@@ -10,6 +10,7 @@ from darkroom.job_ids import new_job_id
 from darkroom.job_store import Claim, JobStore
 from darkroom.jobs import ImageRecord, Job, JobStatus, Tier
 from darkroom.params import GenerationParams
+from darkroom.worker_registry import WorkerState
 
 
 def make_params(**changes: Any) -> GenerationParams:
@@ -53,6 +54,23 @@ def make_image(**changes: Any) -> ImageRecord:
         "sha256": "0" * 64,
     }
     return ImageRecord(**(values | changes))
+
+
+def make_worker_state(**changes: Any) -> WorkerState:
+    values: dict[str, Any] = {
+        "name": "w1",
+        "tiers": ("preview", "standard", "quality"),
+        "device": "cpu",
+        "models": ("tiny",),
+        "places": 16,
+        "jobs": 2,
+        "samples": 3,
+        "waiting": 1,
+        "rows": 6,
+        "max_rows": 16,
+        "steps": 40,
+    }
+    return WorkerState(**(values | changes))
 
 
 def make_model(**changes: Any) -> ModelSpec:
