@@ -9,7 +9,7 @@ import sys
 
 import typer
 
-from cli import audit, keys, owners, policies, queue, references, takedown, webhooks
+from cli import audit, jobs, keys, owners, policies, queue, references, takedown, webhooks
 from cli.adapters import adapters
 from cli.console import say
 from cli.demo import demo
@@ -42,6 +42,7 @@ app.command()(replay)
 app.command()(takedown.takedown)
 app.add_typer(audit.app, name="audit")
 app.add_typer(takedown.app, name="hold")
+app.add_typer(jobs.app, name="jobs")
 app.add_typer(keys.app, name="keys")
 app.add_typer(owners.app, name="owners")
 app.add_typer(policies.app, name="policies")

@@ -136,6 +136,7 @@ class KeyHeld(InvalidRequest):
 _CAPS = {
     "queued": "As many jobs are waiting as this owner may have ({quota}): let some start, or cancel some.",
     "budget": "This owner's budget for a day has no room for this job ({quota} megapixels times steps, UTC).",
+    "spend": "This owner's budget of money for a day has no room for this job ({quota} hundredths of the currency, UTC).",
     "cost": "This owner has asked for as much as one minute allows ({quota} megapixels times steps).",
 }
 
@@ -240,6 +241,20 @@ class JobNotCancellable(InvalidRequest):
     """The job has already ended, so it can't be cancelled."""
 
     code = "job_not_cancellable"
+    status = 409
+
+
+class JobNotRateable(InvalidRequest):
+    """A job can be rated once it has succeeded, as long as its record is not archived."""
+
+    code = "job_not_rateable"
+    status = 409
+
+
+class JobNotRequeueable(InvalidRequest):
+    """The job has ended or waits for a person, so it can't go back to the queue."""
+
+    code = "job_not_requeueable"
     status = 409
 
 

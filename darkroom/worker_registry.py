@@ -50,7 +50,7 @@ class WorkerRegistry:
         said.pop("seen_seconds")
         with redis_errors():
             now = self._now()
-            silent: Any = self._redis.zrange(SEEN, "-inf", str(now - FORGET_SECONDS), byscore=True)  # type: ignore[call-overload]
+            silent: Any = self._redis.zrange(SEEN, "-inf", str(now - FORGET_SECONDS), byscore=True)
             with self._redis.pipeline() as pipe:
                 if silent:
                     pipe.zrem(SEEN, *silent)
@@ -76,5 +76,9 @@ class WorkerRegistry:
 def _read(said: Mapping[str, Any], seen_seconds: float) -> WorkerState:
     """What another release adds is left out."""
     known = {field.name for field in fields(WorkerState)} - {"seen_seconds"}
-    kept = {name: tuple(value) if isinstance(value, list) else value for name, value in said.items() if name in known}
+    kept: dict[str, Any] = {name: _plain(value) for name, value in said.items() if name in known}
     return WorkerState(**kept, seen_seconds=max(seen_seconds, 0.0))
+
+
+def _plain(value: Any) -> Any:
+    return tuple(value) if isinstance(value, list) else value

@@ -92,6 +92,17 @@ def test_redis_that_throws_keys_away_or_forgets_them_fails(place: Place, redis_c
     assert "appendonly yes" in look(place, "redis append-only file").fix
 
 
+def test_what_the_user_of_redis_may_not_ask_is_a_warning(place: Place, redis_client: redis.Redis) -> None:
+    redis_client.acl_setuser("narrow", enabled=True, nopass=True, keys=["*"], categories=["+@all", "-@dangerous"])
+    settings = RedisSettings.from_env()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("DARKROOM_REDIS_URL", settings.redis_url.replace("//", "//narrow:x@"))
+        found = look(place, "redis eviction")
+    redis_client.acl_deluser("narrow")
+
+    assert (found.state, "INFO" in found.fix) == (State.WARNING, True)
+
+
 def test_a_clock_that_differs_is_named(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
     real = time.time
     monkeypatch.setattr("cli.doctor.job_store.time.time", lambda: real() - 30)

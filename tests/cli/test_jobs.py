@@ -1,0 +1,72 @@
+"""`darkroom jobs`, straight on the stores."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+import redis
+from typer.testing import CliRunner
+
+from cli.main import app
+from darkroom.job_store import JobStore
+from darkroom.jobs import JobStatus
+from darkroom.settings import JobSettings, RedisSettings
+from tests.darkroom.factories import read_job, run_one, submit_job
+from tests.fixtures.secret_file import SEALER, write_secret_file
+
+PROMPT = "a red circle on a blue background"
+
+
+@pytest.fixture
+def store(
+    redis_settings: RedisSettings, redis_client: redis.Redis, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> JobStore:
+    monkeypatch.setenv("DARKROOM_REDIS_URL", redis_settings.redis_url)
+    monkeypatch.setenv("DARKROOM_OBJECT_STORE_FOLDER", str(tmp_path / "objects"))
+    monkeypatch.setenv("DARKROOM_LINK_SECRET", "a secret of tests")
+    monkeypatch.setenv("DARKROOM_SECRET_FILE", str(write_secret_file(tmp_path)))
+    return JobStore(redis_client, JobSettings(), SEALER)
+
+
+def run(*words: str, data: Path) -> tuple[int, str]:
+    result = CliRunner().invoke(app, ["jobs", *words, "--data", str(data)])
+    return result.exit_code, result.output
+
+
+def test_jobs_are_listed_and_shown_without_their_prompts(store: JobStore, tmp_path: Path) -> None:
+    job = submit_job(store)
+
+    code, listed = run("list", "--json", "--status", "queued", data=tmp_path)
+    assert (code, [line["id"] for line in json.loads(listed)]) == (0, [job.id])
+    assert job.id in run("list", data=tmp_path)[1]
+    shown = run("show", job.id, data=tmp_path)[1]
+    assert ("owner: ada" in shown, PROMPT in shown + listed) == (True, False)
+
+
+def test_a_prompt_is_shown_to_a_person_with_a_reason(store: JobStore, tmp_path: Path) -> None:
+    job = submit_job(store)
+
+    assert run("show", job.id, "--prompt", data=tmp_path)[0] == 2
+    said = run("show", job.id, "--prompt", "--person", "Ann", "--reason", "x", "--json", data=tmp_path)[1]
+    assert json.loads(said)["prompt"] == PROMPT
+    log = CliRunner().invoke(app, ["audit", "export", "--data", str(tmp_path)]).output
+    assert ("job.prompt_read" in log, '"actor": "ann"' in log, PROMPT in log) == (True, True, False)
+
+
+def test_a_job_is_requeued_and_cancelled(store: JobStore, tmp_path: Path) -> None:
+    job = submit_job(store)
+    run_one(store)
+
+    assert "is queued" in run("requeue", job.id, "--person", "ann", data=tmp_path)[1]
+    assert "is cancelled" in run("cancel", job.id, "--person", "ann", data=tmp_path)[1]
+    assert read_job(store, job).status is JobStatus.CANCELLED
+
+
+def test_a_running_job_is_asked_to_stop(store: JobStore, tmp_path: Path) -> None:
+    job = submit_job(store)
+    run_one(store)
+
+    assert "stops within" in run("cancel", job.id, "--person", "ann", data=tmp_path)[1]
+    assert read_job(store, job).cancel_requested
