@@ -14,7 +14,7 @@ from starlette.middleware.cors import CORSMiddleware
 
 from api.body_limit import BodyLimit
 from api.event_hub import EventHub
-from api.http_metrics import HttpMetrics
+from api.http_metrics import PROBES, HttpMetrics
 from api.limits import make_limits
 from api.metrics_port import MetricsPort
 from api.openapi import document
@@ -70,8 +70,15 @@ def create_app(*, settings: ApiSettings, services: Services) -> FastAPI:
             RequestValidationError: on_validation_error,
             HTTPException: on_http_exception,
         },
-        # Its log records carry validation messages; its spans carry queries, and a link's query is the right to fetch.
-        telemetry={"logs": False, "exclude": _is_link},
+        # Its log records carry validation messages; metrics are our own. Its spans carry queries, and a link's query is
+        # the right to fetch; what else they say is cut down on the way out (darkroom.trace_export).
+        telemetry={
+            "logs": False,
+            "metrics": False,
+            "operation_spans": False,
+            "auto_configure": False,
+            "exclude": _is_untraced,
+        },
     )
     app.state.settings = settings
     app.state.services = services
@@ -87,8 +94,10 @@ def create_app(*, settings: ApiSettings, services: Services) -> FastAPI:
     return app
 
 
-def _is_link(scope: MutableMapping[str, Any]) -> bool:
-    return str(scope.get("path", "")).startswith("/objects/")
+def _is_untraced(scope: MutableMapping[str, Any]) -> bool:
+    """Links, and what machines ask every few seconds."""
+    path = str(scope.get("path", ""))
+    return path.startswith("/objects/") or path in PROBES
 
 
 @asynccontextmanager

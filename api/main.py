@@ -23,6 +23,7 @@ from darkroom.settings import (
     JobSettings,
     LogSettings,
     ObjectStoreSettings,
+    OtelSettings,
     OwnersSettings,
     ProvenanceSettings,
     RedisSettings,
@@ -32,6 +33,7 @@ from darkroom.settings import (
     SecretSettings,
     WebhookSettings,
 )
+from darkroom.tracing import configure_tracing
 
 SHUTDOWN_SECONDS = 10
 START_FAILED = 3  # uvicorn's own exit code
@@ -56,6 +58,7 @@ def app_from_env() -> FastAPI:
         ConfigurationError: with one sentence that says what to change.
     """
     configure_logging(LogSettings.from_env().log_level, service="api")
+    configure_tracing(OtelSettings.from_env(), service="api")
     services = connect(
         redis_settings=RedisSettings.from_env(),
         job_settings=JobSettings.from_env(),

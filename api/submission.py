@@ -31,12 +31,13 @@ from darkroom.job_ids import new_job_id
 from darkroom.job_store import IdempotencyKey, Submitted
 from darkroom.jobs import Job, JobError, JobStatus, Texts, Tier
 from darkroom.keys import ApiKey
-from darkroom.logs import bind_job, get_logger
+from darkroom.logs import bind_job, current_request_id, get_logger
 from darkroom.params import GenerationParams, GenerationRequest
 from darkroom.resolve import resolve
 from darkroom.webhook_urls import BadWebhookUrl, read_webhook_url
 from safety.judging import judgement_of, near_miss_weight
 from safety.rewriting import with_texts
+from darkroom.tracing import Step, span, traceparent
 from safety.verdict import Decision, Stage, Verdict
 
 SEEDS = 2**32  # drawn seeds stay in the range that every other tool accepts
@@ -121,7 +122,9 @@ class Submission:
             draw_seed=lambda: secrets.randbelow(SEEDS),
             read_prompt=services.prompts.read,
         )
-        verdict = self._prompts.judge(params, policy)
+        params, warnings = routed.first_able(request, complete)
+        with span(Step.CHECK_PROMPT):
+            verdict = self._prompts.judge(params, policy)
         allowed = policy.image.previews and services.owners.of(owner).previews
         if params.preview_every and not allowed:
             params = params.model_copy(update={"preview_every": 0})
@@ -190,3 +193,5 @@ def fingerprint(request: GenerationRequest) -> str:
     """Equal for two bodies that say the same, however they are spaced and ordered."""
     said = request.model_dump(mode="json", exclude_unset=True)
     return hashlib.sha256(json.dumps(said, sort_keys=True).encode()).hexdigest()
+        request_id=current_request_id(),
+        traceparent=traceparent(),

@@ -70,6 +70,8 @@ def encode_job(
         "review": json.dumps([asdict(step) for step in job.review]),
         "withheld": json.dumps(job.withheld),
         "retention": "" if retention_seconds is None else str(retention_seconds),
+        "request_id": job.request_id,
+        "traceparent": job.traceparent,
     }
 
 
@@ -113,6 +115,8 @@ def decode_job(record: Mapping[str, str], sealer: Sealer | None = None) -> Job:
 
 
 def decode_flat(flat: Sequence[str], sealer: Sealer | None = None) -> Job:
+        request_id=record.get("request_id", ""),
+        traceparent=record.get("traceparent", ""),
     """The job of a record as a script gives it."""
     return decode_job(read_flat(flat), sealer)
 

@@ -141,6 +141,8 @@ class Job:
     waived: tuple[Waived, ...] = ()  # findings that decide nothing in this job
     withheld: tuple[int, ...] = ()  # images taken down after their release
     schema: int = SCHEMA
+    request_id: str = ""  # of the request that made it, for logs
+    traceparent: str = ""  # of the trace that it belongs to (W3C); empty where nothing is traced
 
     @property
     def rewritten(self) -> bool:

@@ -1,7 +1,8 @@
 """Structured JSON logs on stderr, one event per fact, tied to a job by context.
 
-`bind_job` puts the job id on every event of the current thread or task. Callers never pass prompts, keys or links;
-as a second guard, values under the names in `SECRET_FIELDS` are dropped before anything is written.
+`bind_job` puts the job id on every event of the current thread or task; the id of the trace, where there is one, comes
+by itself. Callers never pass prompts, keys or links; as a second guard, values under the names in `SECRET_FIELDS` are
+dropped before anything is written.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ from contextlib import contextmanager
 from typing import Any
 
 import structlog
+from opentelemetry import trace
 
 SECRET_FIELDS = frozenset(
     {"prompt", "negative_prompt", "params", "token", "api_key", "secret", "url", "authorization", "password"}
@@ -27,6 +29,7 @@ def configure_logging(level: str, *, service: str) -> None:
         structlog.stdlib.add_logger_name,
         structlog.processors.TimeStamper(fmt="iso", utc=True),
         _named(service),
+        _traced,
         _drop_secrets,
         structlog.processors.format_exc_info,
     ]
@@ -57,10 +60,16 @@ def get_logger(name: str) -> structlog.stdlib.BoundLogger:
 
 
 @contextmanager
-def bind_job(job_id: str) -> Iterator[None]:
-    """Put the job id on every event logged inside the block."""
-    with structlog.contextvars.bound_contextvars(job_id=job_id):
+def bind_job(job_id: str, *, request_id: str = "") -> Iterator[None]:
+    """Put the job's id, and that of the request which made it, on every event logged inside the block."""
+    named = {"job_id": job_id} | ({"request_id": request_id} if request_id else {})
+    with structlog.contextvars.bound_contextvars(**named):
         yield
+
+
+def current_request_id() -> str:
+    """The id of the request that is being answered here; '' outside of one."""
+    return str(structlog.contextvars.get_contextvars().get("request_id", ""))
 
 
 def _named(service: str) -> Any:
@@ -69,6 +78,14 @@ def _named(service: str) -> Any:
         return event
 
     return add_service
+
+
+def _traced(_logger: Any, _method: str, event: dict[str, Any]) -> dict[str, Any]:
+    """Put the trace's id on the event, where there is one."""
+    here = trace.get_current_span().get_span_context()
+    if here.is_valid:
+        event["trace_id"] = trace.format_trace_id(here.trace_id)
+    return event
 
 
 def _drop_secrets(_logger: Any, _method: str, event: dict[str, Any]) -> dict[str, Any]:

@@ -42,6 +42,8 @@ class Delivery:
     reason: str = ""  # why it was given up
     given_up_at: float | None = None
 
+    request_id: str = ""  # of the request that made the job
+    traceparent: str = ""  # of the trace that the job belongs to
 
 class Outbox:
     """The outbox, for an event loop."""
@@ -143,3 +145,5 @@ def _read(delivery_id: str, record: Mapping[Any, Any]) -> Delivery:
         reason=record.get("reason", ""),
         given_up_at=float(given_up) if given_up else None,
     )
+        request_id=record.get("request_id", ""),
+        traceparent=record.get("traceparent", ""),

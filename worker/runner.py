@@ -34,6 +34,7 @@ from darkroom.metrics import Metrics
 from darkroom.object_store import ObjectStore
 from engine import Engine, EngineHandle, GeneratedImage, ImageRequest
 from engine.samples import OnPreview
+from darkroom.tracing import Moment, Step, continued, describe, marking_steps, past_span, span
 from safety.judging import judgement_of
 from safety.verdict import Category, Decision, Stage, Verdict
 from worker.drain import Drain, Draining
@@ -115,7 +116,7 @@ class JobRunner:
 
     def run(self, claim: Claim) -> Outcome:
         """Carry the job to its end, or give it back. What a job can meet is handled here; only bugs are raised."""
-        with bind_job(claim.job.id), self._heartbeat.watch(claim) as watch:
+        with self._known(claim), self._device_time.metered(claim), self._heartbeat.watch(claim) as watch:
             self._note_claim(claim)
             try:
                 return self._attempt(watch)
@@ -126,7 +127,7 @@ class JobRunner:
 
     def fail(self, claim: Claim) -> None:
         """End a job that met a bug of ours."""
-        with bind_job(claim.job.id):
+        with self._known(claim):
             self._give_up(claim, DarkroomError())
 
     def _attempt(self, watch: Watch) -> Outcome:
@@ -135,11 +136,19 @@ class JobRunner:
             claim, prompt = self._judge_prompt(claim)
             if prompt is not None and prompt.decision is Decision.BLOCK:
                 return self._refuse(claim, prompt)
-            images = self._generate(claim, watch)
-            verdicts = self._checks.judge(images, self._checks.terms(claim.job))
+            with span(Step.GENERATE, images=claim.job.params.num_images):
+                images = self._generate(claim, watch, began)
+            with span(Step.CHECK_IMAGES, images=len(images)):
+                verdicts = self._checks.judge(images, self._checks.terms(claim.job))
             if any(_is_sealed(verdict) for verdict in verdicts):
                 return self._seal(claim, _judgements(prompt, verdicts))
-            records = self._store(claim, images, verdicts)
+            with span(Step.UPLOAD):
+                records = self._store(claim, images, verdicts)
+    def _known(self, claim: Claim) -> Iterator[None]:
+        """What logs and traces tell of the block names the job, and leads back to the request that made it."""
+            continued(job.traceparent),
+            bind_job(job.id, request_id=job.request_id),
+            span(Step.ATTEMPT, job=job.id, attempt=claim.attempt, tier=job.tier, model=job.params.model),
             status, error = _result(records, verdicts)
             outcome = self._commit(claim, status, images=records, error=error, findings=_judgements(prompt, verdicts))
         except JobStoreUnavailable:
@@ -151,7 +160,10 @@ class JobRunner:
 
     def _judge_prompt(self, claim: Claim) -> tuple[Claim, Verdict | None]:
         """The claim with the texts that may be used, and the verdict on them where this worker gives one."""
-        checked = self._prompts.judge(claim.job) if self._prompts else None
+        if self._prompts is None:
+            return claim, None
+        with span(Step.CHECK_PROMPT):
+            checked = self._prompts.judge(claim.job)
         if checked is None:
             return claim, None
         if checked.job != claim.job:
@@ -196,7 +208,7 @@ class JobRunner:
         handles: list[EngineHandle] = []
         try:
             for index, (request, take) in enumerate(zip(requests, takers, strict=True)):
-                model, note = claim.job.params.model, notes.of_image(index)
+                model, note = claim.job.params.model, marking_steps(index, notes.of_image(index))
                 handles.append(self._engine.submit(model, request, on_step=note, on_preview=take))
             yield handles
         finally:
@@ -260,9 +272,17 @@ class JobRunner:
         error: JobError | None = None,
         findings: Sequence[Judgement] = (),
     ) -> Outcome:
-        committed = self._insist(
-            lambda: self._jobs.commit(claim, status=status, images=images, error=error, findings=findings)
-        )
+        with span(Step.COMMIT, outcome=status, images=len(images)):
+            committed = self._insist(
+                lambda: self._jobs.commit(
+                    claim,
+                    status=status,
+                    images=images,
+                    error=error,
+                    findings=findings,
+                    device_us=self._device_time.of(claim),
+                )
+            )
         if committed is Committed.DONE:
             self._note_end(claim, status.value, images=len(images), code=error.code if error else None)
         else:
@@ -331,7 +351,13 @@ class JobRunner:
     def _note_claim(self, claim: Claim) -> None:
         job = claim.job
         log.info("job_claimed", attempt=claim.attempt, tier=job.tier.value, model=job.params.model)
-        if claim.attempt == 1 and job.started_at is not None:
+        if job.started_at is not None:
+            past_span(
+                Step.WAIT, Moment(job.created_at, job.started_at), job=job.id, attempt=claim.attempt, tier=job.tier
+            )
+        if claim.attempt > 1:
+            self._metrics.reexecutions.labels(job.tier).inc()
+        elif job.started_at is not None:
             self._metrics.queue_wait.labels(job.tier).observe(job.started_at - job.created_at)
 
     def _note_end(self, claim: Claim, outcome: str, *, images: int = 0, code: str | None = None) -> None:
@@ -368,8 +394,10 @@ def _is_sealed(verdict: Verdict) -> bool:
 def _with_the_prompts(decision: Decision, *, held: str | None) -> Decision:
     """An image's own decision, made stricter where the prompt's verdict holds every image of the job."""
     least = Decision.REVIEW if held else Decision.ALLOW
+        describe(outcome=outcome)
     return max(decision, least, key=lambda each: each.strictness)
 
+        self._costs.note_attempt(job, device_us=self._device_time.of(claim), outcome=outcome)
 
 def _result(records: Sequence[ImageRecord], verdicts: Sequence[Verdict]) -> tuple[JobStatus, JobError | None]:
     """The job's status from its images: held while one is held, released if one is, else blocked."""

@@ -13,10 +13,12 @@ from collections.abc import Collection
 
 from celery.exceptions import Reject
 
+from darkroom.clock import unix_time
 from darkroom.errors import ClaimHeld, JobStoreUnavailable
 from darkroom.job_store import Claim, JobStore
 from darkroom.jobs import Tier
 from darkroom.logs import get_logger
+from darkroom.tracing import Moment, Step, continued, past_span
 from engine import Engine
 from engine.failures import frames
 from worker.drain import Drain
@@ -64,8 +66,10 @@ class Work:
         """
         with self._hands.ticket():
             self._await_room()
+            began = unix_time()
             claim = self._claim(tier)
             if claim is not None:
+                _tell_claim(claim, Moment(began, unix_time()))
                 with self._hands.job(alone=claim.alone):
                     self._carry(claim)
 
@@ -113,3 +117,9 @@ class Work:
                 log.warning("claim_failed", tier=tier.value)
                 time.sleep(STORE_RETRY_SECONDS)
         raise Reject("the worker is draining", requeue=True)
+
+
+def _tell_claim(claim: Claim, moment: Moment) -> None:
+    """A span, now that it is known whose trace it belongs to."""
+    with continued(claim.job.traceparent):
+        past_span(Step.CLAIM, moment, job=claim.job.id, attempt=claim.attempt, tier=claim.job.tier)

@@ -14,6 +14,7 @@ from api.openapi import GENERATION_BODY, errors
 from api.schemas import SubmittedBody
 from api.uploads import Upload, read_upload
 from darkroom.jobs import JobStatus
+from darkroom.tracing import Step, describe, span
 
 router = APIRouter(tags=["jobs"])
 _ACCEPTED = {
@@ -53,8 +54,10 @@ async def generate(
     ] = None,
 ) -> SubmittedBody:
     """Store a job and answer at once; the images come later, under the job's `links.self`."""
-    submitted = await submission.submit(upload, key=key, idempotency_key=idempotency_key(idempotency))
-    job = submitted.job
+    with span(Step.SUBMIT):
+        submitted = await submission.submit(upload, key=key, idempotency_key=idempotency_key(idempotency))
+        job = submitted.job
+        describe(job=job.id, tier=job.tier, model=job.params.model, outcome=job.status)
     if job.status is JobStatus.QUEUED and not submitted.replayed:
         background.add_task(submission.issue_ticket, job)
     place = await place_of(job, services)

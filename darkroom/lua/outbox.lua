@@ -71,6 +71,12 @@ end
 -- An event of a job goes to its own webhook and to its owner's endpoints. `event` is the event's id, always the same one.
 local function fan_out(id, job, type, event, now)
   local fields = {'type', type, 'job', id, 'job_status', job.status, 'time', string.format('%.6f', now)}
+  for _, name in ipairs({'request_id', 'traceparent'}) do -- so that logs and traces lead from the request to here
+    if (job[name] or '') ~= '' then
+      fields[#fields + 1] = name
+      fields[#fields + 1] = job[name]
+    end
+  end
   if job.webhook and job.webhook ~= '' then
     local own = cjson.decode(job.webhook)
     if wants(own.events, type) then

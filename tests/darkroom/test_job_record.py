@@ -41,6 +41,8 @@ FULL = make_job(
     withheld=(0,),
     original=Texts("zarn", "amsel"),
     key="0123456789ab",
+    request_id="req_1",
+    traceparent="00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01",
 )
 TIMES = {"created_at": "1.5", "started_at": "2.5", "finished_at": "3.5", "deadline_at": "4.5"}
 

@@ -7,6 +7,8 @@ import sys
 
 from darkroom.errors import DarkroomError
 from darkroom.logs import configure_logging
+from darkroom.settings import OtelSettings
+from darkroom.tracing import configure_tracing
 from worker.delivery.app import Settings, deliver
 
 
@@ -15,6 +17,7 @@ def main() -> int:
     try:
         settings = Settings.from_env()
         configure_logging(settings.log.log_level, service="delivery")
+        configure_tracing(OtelSettings.from_env(), service="delivery")
         asyncio.run(deliver(settings))
     except DarkroomError as error:
         print(f"darkroom delivery: {error.detail}", file=sys.stderr)  # noqa: T201 -- for who starts it by hand

@@ -14,15 +14,17 @@ from contextlib import suppress
 from dataclasses import dataclass
 from urllib.parse import urlsplit
 
+from opentelemetry.trace import SpanKind
 from darkroom.clock import unix_time
 from darkroom.delivery_log import DeliveryLog, LogEntry
 from darkroom.errors import JobStoreUnavailable, SealBroken
-from darkroom.logs import get_logger
+from darkroom.logs import bind_job, get_logger
 from darkroom.metrics import Metrics
 from darkroom.outbox import JOB_TARGET, Delivery, Outbox
 from darkroom.sealing import Sealer
 from darkroom.settings import DeliverySettings
 from darkroom.webhook_signing import SigningSecret, signed_headers
+from darkroom.tracing import Step, continued, describe, span
 from darkroom.webhooks import EndpointStore
 from worker.delivery.body import make_body
 from worker.delivery.dialler import DialFailed, Dialler
@@ -112,7 +114,6 @@ class Courier:
             await self._admit(delivery)
         if len(claimed) == limit:
             return 0.0
-        self._metrics.observe_outbox(*await self._stores.outbox.backlog())
         return POLL_SECONDS
 
     async def _admit(self, delivery: Delivery) -> None:
@@ -138,8 +139,13 @@ class Courier:
         """One attempt, from looking the receiver up to noting what came of it."""
         outcome = Outcome()
         try:
-            outcome = await self._attempt(delivery)
-            await self._settle(delivery, outcome)
+            with (
+                continued(delivery.traceparent),
+                bind_job(delivery.job, request_id=delivery.request_id),
+                span(Step.WEBHOOK, kind=SpanKind.CLIENT, job=delivery.job, event=delivery.type),
+            ):
+                outcome = await self._attempt(delivery)
+                await self._settle(delivery, outcome)
         except JobStoreUnavailable:  # the lease ends, and the delivery is due again
             log.warning("delivery_interrupted", event_id=delivery.event)
         finally:
@@ -216,6 +222,7 @@ class Courier:
 
     async def _note(self, delivery: Delivery, outcome: Outcome, *, result: str, pause: float | None) -> None:
         self._metrics.webhook_deliveries.labels(result).inc()
+        describe(attempt=delivery.attempt, outcome=result)
         self._metrics.webhook_time.observe(outcome.seconds)
         now = unix_time()
         if result == "delivered":
@@ -223,7 +230,6 @@ class Courier:
         log.info(
             "webhook_attempted",
             event_id=delivery.event,
-            job_id=delivery.job,
             result=result,
             status=outcome.status,
             failure=outcome.failure,
