@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator, MutableMapping
 from contextlib import asynccontextmanager
 from typing import Any
@@ -31,6 +32,7 @@ from api.routes import (
     jobs,
     models,
     objects,
+    ratings,
     recipes,
     review,
     review_page,
@@ -41,12 +43,15 @@ from api.security_headers import SecurityHeaders
 from api.services import Services
 from api.submission import Submission
 from darkroom import __version__
+from darkroom.catalogue_watch import LOOK_SECONDS
 from darkroom.errors import DarkroomError
 from darkroom.events import EventLog
-from darkroom.object_store import LocalObjectStore
+from darkroom.object_store import LocalObjectStore, plain_store
+from darkroom.logs import get_logger
 from darkroom.previews import PreviewFeed
 from darkroom.settings import ApiSettings
 
+log = get_logger(__name__)
 DESCRIPTION = (
     "Images from text, asynchronously: submit a prompt, get a job at once, read the job until its images are there. "
     "Every error is an RFC 9457 problem with a stable `code`."
@@ -102,9 +107,21 @@ def _is_untraced(scope: MutableMapping[str, Any]) -> bool:
 
 @asynccontextmanager
 async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
+    reloads = asyncio.create_task(_reload_catalogue(app.state.services))
     yield
+    reloads.cancel()
     await app.state.hub.close()
     await app.state.services.close()
+
+
+async def _reload_catalogue(services: Services) -> None:
+    """Look at the catalogue's file now and then; files are read beside the loop."""
+    while True:
+        await asyncio.sleep(LOOK_SECONDS)
+        try:
+            await asyncio.to_thread(services.reload_catalogue)
+        except Exception as error:  # noqa: BLE001 - what counted before goes on counting
+            log.warning("catalogue_not_looked_at", error=type(error).__name__)
 
 
 def _middleware(settings: ApiSettings, services: Services) -> list[Middleware]:
@@ -143,6 +160,7 @@ def _include_routes(app: FastAPI, settings: ApiSettings, services: Services) -> 
         jobs,
         appeals,
         events,
+        ratings,
         recipes,
         verify,
         webhooks,
@@ -156,7 +174,7 @@ def _include_routes(app: FastAPI, settings: ApiSettings, services: Services) -> 
         app.include_router(part.router)
     if settings.metrics:
         app.include_router(health.metrics_router, include_in_schema=not settings.api_metrics_port)
-    if isinstance(services.objects, LocalObjectStore):
+    if isinstance(plain_store(services.objects), LocalObjectStore):
         app.include_router(objects.router)
     if settings.docs:
         app.include_router(docs.router)
@@ -164,9 +182,13 @@ def _include_routes(app: FastAPI, settings: ApiSettings, services: Services) -> 
 
 
 def _document_once(app: FastAPI, services: Services) -> Any:
+    made_for = services.catalogue
+
     def openapi() -> dict[str, Any]:
-        if app.openapi_schema is None:
-            app.openapi_schema = document(app, services.catalogue)
+        nonlocal made_for
+        catalogue = services.catalogue
+        if app.openapi_schema is None or catalogue is not made_for:
+            app.openapi_schema, made_for = document(app, catalogue), catalogue
         return app.openapi_schema
 
     return openapi

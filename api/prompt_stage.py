@@ -10,6 +10,7 @@ from darkroom.errors import CheckUnavailable, FieldProblem, InvalidParams
 from darkroom.logs import get_logger
 from darkroom.names import nearest_name
 from darkroom.params import GenerationParams
+from safety.counting import count_findings
 from safety.narrowing import is_at_least_as_strict
 from safety.policy import Policy
 from safety.subjects import subject_of
@@ -55,6 +56,7 @@ class PromptStage:
             log.warning("prompt_not_checked", reason=error.detail)
             raise
         services.metrics.verdicts.labels(str(Stage.PROMPT), str(verdict.decision)).inc()
+        count_findings(services.metrics, Stage.PROMPT, verdict)
         if verdict.shadow:
             instead = policy.judge(Stage.PROMPT, verdict.shadow, checks=()).decision
             services.metrics.shadow_verdicts.labels(str(Stage.PROMPT), str(instead)).inc()

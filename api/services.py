@@ -15,7 +15,8 @@ from api.readiness import Readiness
 from api.verification import Verification
 from darkroom.appeals import Appeals
 from darkroom.audit import AsyncAuditLog
-from darkroom.catalogue import Catalogue, load_catalogue
+from darkroom.catalogue import Catalogue
+from darkroom.catalogue_watch import CatalogueWatch
 from darkroom.delivery_log import DeliveryLog
 from darkroom.job_archive import JobArchive
 from darkroom.job_store import AsyncJobStore
@@ -23,13 +24,15 @@ from darkroom.keys import AsyncKeyStore
 from darkroom.legal_hold import LegalHolds
 from darkroom.metrics import Metrics
 from darkroom.near_misses import AsyncNearMisses
-from darkroom.object_store import ObjectStore, make_object_store
+from darkroom.object_store import MeasuredObjectStore, ObjectStore, make_object_store
 from darkroom.outbox import Outbox
+from darkroom.owner_labels import OwnerLabels
 from darkroom.owners import Owners
 from darkroom.policy_approvals import approval_of
 from darkroom.redis_client import make_async_redis, make_redis
 from darkroom.review import ReviewQueue
 from darkroom.review_sessions import ReviewSessions
+from darkroom.route_board import RouteBoard
 from darkroom.sealing import Sealer
 from darkroom.settings import (
     CatalogueSettings,
@@ -79,7 +82,7 @@ class Oversight:
 class Services:
     """Everything behind the routes."""
 
-    catalogue: Catalogue
+    catalogues: CatalogueWatch
     jobs: AsyncJobStore
     keys: AsyncKeyStore
     sealer: Sealer
@@ -100,7 +103,20 @@ class Services:
     looped_redis: redis.asyncio.Redis
     celery: Celery
     verification: Verification
+    board: RouteBoard
     owners: Owners = field(default_factory=Owners)
+    owner_labels: OwnerLabels = field(default_factory=lambda: OwnerLabels(Owners()))
+
+    @property
+    def catalogue(self) -> Catalogue:
+        """What may be run, as its file says it now."""
+        return self.catalogues.now
+
+    def reload_catalogue(self) -> None:
+        """Read the catalogue's file where it changed; blocks."""
+        if self.catalogues.look():
+            self.prompts.replace(self.catalogue.embeddings)
+            self.metrics.catalogue_reloads.inc()
 
     async def close(self) -> None:
         """Close the connections that were opened."""
@@ -132,9 +148,9 @@ def connect(
     threaded, looped = make_redis(redis_settings), make_async_redis(redis_settings)
     celery = make_celery(redis_settings)
     sealer = Sealer.from_settings(secret_settings)
-    objects = make_object_store(object_settings)
+    objects = MeasuredObjectStore(make_object_store(object_settings), metrics.observe_object_store)
     jobs = AsyncJobStore(looped, job_settings, sealer, JobArchive(objects, sealer))
-    catalogue = load_catalogue(catalogue_settings.catalogue)
+    catalogues = CatalogueWatch.read(catalogue_settings.catalogue)
     policies = Policies(
         safety_settings.policy_dir,
         default=safety_settings.policy,
@@ -144,7 +160,7 @@ def connect(
     for name in owners.names():
         policies.of(owners.of(name).policy)  # a name that is not there is told at the start
     return Services(
-        catalogue=catalogue,
+        catalogues=catalogues,
         jobs=jobs,
         keys=AsyncKeyStore(looped),
         sealer=sealer,
@@ -165,12 +181,14 @@ def connect(
         policies=policies,
         near_misses=AsyncNearMisses(looped, safety_settings),
         safety=build_prompt_pipeline(policies.of(None), rewriter=rewriter_settings, observe=metrics.observe_check),
-        prompts=PromptReader(catalogue.embeddings),
+        prompts=PromptReader(catalogues.now.embeddings),
         readiness=Readiness(jobs, objects),
         metrics=metrics,
         threaded_redis=threaded,
         looped_redis=looped,
         celery=celery,
         verification=Verification(provenance_settings or ProvenanceSettings(), secret_settings, looped, jobs),
+        board=RouteBoard(threaded),
         owners=owners,
+        owner_labels=OwnerLabels(owners, owners_settings.listed),
     )

@@ -6,6 +6,7 @@ images are not kept. A prompt that safety could not check is stored nowhere. Kno
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import json
 import secrets
@@ -14,7 +15,9 @@ from dataclasses import dataclass
 import anyio
 import anyio.to_thread
 
+from api import shadows
 from api.inputs import InputStore
+from api.model_routes import route
 from api.prompt_stage import PromptStage
 from api.services import Services
 from api.uploads import Upload
@@ -34,10 +37,11 @@ from darkroom.keys import ApiKey
 from darkroom.logs import bind_job, current_request_id, get_logger
 from darkroom.params import GenerationParams, GenerationRequest
 from darkroom.resolve import resolve
+from darkroom.routing import AliasSpec
+from darkroom.tracing import Step, span, traceparent
 from darkroom.webhook_urls import BadWebhookUrl, read_webhook_url
 from safety.judging import judgement_of, near_miss_weight
 from safety.rewriting import with_texts
-from darkroom.tracing import Step, span, traceparent
 from safety.verdict import Decision, Stage, Verdict
 
 SEEDS = 2**32  # drawn seeds stay in the range that every other tool accepts
@@ -53,6 +57,7 @@ class _Prepared:
     warnings: tuple[str, ...]
     verdict: Verdict
     original: Texts | None  # where the verdict changed them
+    alias: AliasSpec | None  # that the request asked for
 
 
 class Submission:
@@ -76,7 +81,7 @@ class Submission:
         request, job_id, owner = upload.request, new_job_id(), key.owner
         self._require_usable_webhook(request)
         inputs = await self._inputs.decode(job_id, upload.files)
-        prepared = await anyio.to_thread.run_sync(self._prepare, request, owner, inputs.images)
+        prepared = await anyio.to_thread.run_sync(self._prepare, request, owner, job_id, inputs.images)
         job = _new_job(job_id, request, prepared, key=key)
         terms, idempotency = self._services.owners.of(owner), _idempotency(request, idempotency_key)
         if inputs.files and job.status is JobStatus.QUEUED:
@@ -96,6 +101,9 @@ class Submission:
             await self._inputs.discard(job_id, inputs)
         else:
             self._note(submitted.job)
+            shadow = await shadows.follow(submitted.job, prepared.alias, self._services)
+            if shadow is not None:
+                await self.issue_ticket(shadow)
             await self._note_near_miss(key, prepared.verdict)
         return submitted
 
@@ -110,13 +118,15 @@ class Submission:
             log.warning("ticket_refused", job_id=job.id, tier=str(job.tier))
         self._services.metrics.tickets.labels(result).inc()
 
-    def _prepare(self, request: GenerationRequest, owner: str, images: InputImages) -> _Prepared:
+    def _prepare(self, request: GenerationRequest, owner: str, job_id: str, images: InputImages) -> _Prepared:
         """The part that may block: a tokenizer is read from disk, checks compute."""
         services = self._services
         policy = self._prompts.policy_for(owner, request.policy)
-        params, warnings = resolve(
-            request,
-            catalogue=services.catalogue,
+        catalogue = services.catalogue
+        routed = route(request.model, catalogue, services.board, owner=owner, job=job_id)
+        complete = functools.partial(
+            resolve,
+            catalogue=catalogue,
             owner=owner,
             images=images,
             draw_seed=lambda: secrets.randbelow(SEEDS),
@@ -130,9 +140,9 @@ class Submission:
             params = params.model_copy(update={"preview_every": 0})
             warnings = (*warnings, _NO_PREVIEWS)
         if verdict.rewrite is None:
-            return _Prepared(params, warnings, verdict, None)
+            return _Prepared(params, warnings, verdict, None, routed.alias)
         original = Texts(params.prompt, params.negative_prompt)
-        return _Prepared(with_texts(params, verdict.rewrite), warnings, verdict, original)
+        return _Prepared(with_texts(params, verdict.rewrite), warnings, verdict, original, routed.alias)
 
     def _require_usable_webhook(self, request: GenerationRequest) -> None:
         if request.webhook is None:
@@ -158,6 +168,7 @@ class Submission:
         metrics.jobs_submitted.labels(str(job.tier), job.params.model).inc()
         if job.status is JobStatus.BLOCKED:
             metrics.jobs_ended.labels(str(job.status), str(job.tier), job.params.model).inc()
+            metrics.owner_jobs.labels(self._services.owner_labels.of(job.owner), str(job.status)).inc()
         with bind_job(job.id):
             log.info("job_submitted", status=str(job.status), tier=str(job.tier), model=job.params.model)
 
@@ -182,6 +193,9 @@ def _new_job(job_id: str, request: GenerationRequest, prepared: _Prepared, *, ke
         original=prepared.original,
         findings=(judgement_of(verdict, Stage.PROMPT),),
         held=(verdict.reason or "prompt_review") if verdict.decision is Decision.REVIEW else None,
+        route=prepared.alias.route if prepared.alias else None,
+        request_id=current_request_id(),
+        traceparent=traceparent(),
     )
 
 
@@ -193,5 +207,3 @@ def fingerprint(request: GenerationRequest) -> str:
     """Equal for two bodies that say the same, however they are spaced and ordered."""
     said = request.model_dump(mode="json", exclude_unset=True)
     return hashlib.sha256(json.dumps(said, sort_keys=True).encode()).hexdigest()
-        request_id=current_request_id(),
-        traceparent=traceparent(),

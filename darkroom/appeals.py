@@ -47,6 +47,12 @@ class Appeal:
     new_job: str | None = None
 
 
+def depth(client: redis.Redis) -> int:
+    """How many appeals wait for a decision."""
+    with redis_errors():
+        return int(client.zcard(OPEN))
+
+
 class Appeals:
     """Files, lists and decides appeals, for threads."""
 
@@ -85,8 +91,7 @@ class Appeals:
         return [appeal for appeal in found if sealed or not _names_the_rule(appeal.reason)]
 
     def depth(self) -> int:
-        with redis_errors():
-            return int(self._redis.zcard(OPEN))
+        return depth(self._redis)
 
     def decide(self, job: Job, decision: Decision, *, person: str, answer: str) -> Appeal:
         """Decide, or second what another person proposed; the appeal is still open where a second one is needed.

@@ -13,6 +13,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from typing import Any
 
+from darkroom.costs import Cost, Price
 from darkroom.errors import SealBroken
 from darkroom.jobs import SCHEMA, ImageRecord, Job, JobError, JobStatus, Progress, ReviewStep, Texts, Tier
 from darkroom.judgements import Waived, decode_judgements, encode_judgements
@@ -69,9 +70,13 @@ def encode_job(
         "waived": json.dumps(job.waived),
         "review": json.dumps([asdict(step) for step in job.review]),
         "withheld": json.dumps(job.withheld),
-        "retention": "" if retention_seconds is None else str(retention_seconds),
         "request_id": job.request_id,
         "traceparent": job.traceparent,
+        "price": "" if job.price is None else str(job.price),
+        "retention": "" if retention_seconds is None else str(retention_seconds),
+        "route": job.route or "",
+        "shadow": "1" if job.shadow else "",
+        "rating": "" if job.rating is None else str(job.rating),
     }
 
 
@@ -110,13 +115,18 @@ def decode_job(record: Mapping[str, str], sealer: Sealer | None = None) -> Job:
         appeal_of=record.get("appeal_of") or None,
         waived=tuple(Waived(*pair) for pair in json.loads(record.get("waived") or "[]")),
         withheld=tuple(json.loads(record.get("withheld") or "[]")),
+        route=record.get("route") or None,
+        shadow=record.get("shadow") == "1",
+        rating=int(record["rating"]) if record.get("rating") else None,
+        request_id=record.get("request_id", ""),
+        traceparent=record.get("traceparent", ""),
+        price=Price.parse(record.get("price", "")),
+        cost=_decode_cost(record),
         schema=schema,
     )
 
 
 def decode_flat(flat: Sequence[str], sealer: Sealer | None = None) -> Job:
-        request_id=record.get("request_id", ""),
-        traceparent=record.get("traceparent", ""),
     """The job of a record as a script gives it."""
     return decode_job(read_flat(flat), sealer)
 
@@ -138,6 +148,11 @@ def cost(params: GenerationParams) -> int:
     """What a job takes of a device, in step-pixels."""
     steps = max(int(params.num_inference_steps * params.strength), 1)
     return params.num_images * steps * params.width * params.height
+
+
+def megapixel_steps(params: GenerationParams, *, images: int) -> float:
+    """What so many of a job's images took, in megapixels times steps."""
+    return cost(params) / params.num_images * images / 1_000_000
 
 
 def _params(raw: dict[str, Any], schema: int) -> GenerationParams:
@@ -199,6 +214,11 @@ def _decode_webhook(record: Mapping[str, str], sealer: Sealer | None) -> Webhook
     stored = json.loads(record["webhook"])
     url = sealer.open(stored["url"]) if sealer and record.get("sealed") else stored["url"]
     return WebhookChoice.model_construct(url=url, events=tuple(stored["events"]))
+
+
+def _decode_cost(record: Mapping[str, str]) -> Cost:
+    """Nothing where no attempt has ended, and in older records."""
+    return Cost(**{name: int(record.get(name) or 0) for name in ("device_us", "billed_us", "spent", "billed")})
 
 
 def _time(record: Mapping[str, str], name: str) -> float | None:

@@ -12,10 +12,11 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+import redis
 import redis.asyncio
 from redis.exceptions import NoScriptError
 
-from darkroom.lua_scripts import load_script
+from darkroom.lua_scripts import load_script, run_script
 from darkroom.redis_client import redis_errors
 
 JOB_TARGET = "job"  # stands for the webhook that a job names itself
@@ -41,9 +42,9 @@ class Delivery:
     token: str = ""  # of the claim
     reason: str = ""  # why it was given up
     given_up_at: float | None = None
-
     request_id: str = ""  # of the request that made the job
     traceparent: str = ""  # of the trace that the job belongs to
+
 
 class Outbox:
     """The outbox, for an event loop."""
@@ -118,6 +119,12 @@ class Outbox:
                 return await self._redis.eval(script.text, 0, *args)
 
 
+def backlog(client: redis.Redis) -> tuple[int, float, int]:
+    """`Outbox.backlog`, for a thread."""
+    waiting, overdue, too_many = run_script(client, "outbox_backlog")
+    return int(waiting), float(overdue), int(too_many)
+
+
 def delivery_id(event: str, target: str) -> str:
     """The id of the delivery that brings the event there, as outbox.lua makes it."""
     return f"{event}:{target}"
@@ -144,6 +151,6 @@ def _read(delivery_id: str, record: Mapping[Any, Any]) -> Delivery:
         token=record.get("token", ""),
         reason=record.get("reason", ""),
         given_up_at=float(given_up) if given_up else None,
-    )
         request_id=record.get("request_id", ""),
         traceparent=record.get("traceparent", ""),
+    )

@@ -37,6 +37,12 @@ class OwnerSettings(BaseModel):
     budget_per_day: float | None = Field(
         None, gt=0, description="Work that may be submitted in a day (UTC), in megapixels times steps."
     )
+    spend_per_day: float | None = Field(
+        None, gt=0, le=1e6, description="What may be billed in a day (UTC), in the currency of the price table."
+    )
+    plan: str = Field(
+        "default", pattern=r"^[a-z0-9][a-z0-9_-]{0,31}$", description="Name under which metrics count this owner, and prices may differ."
+    )
     policy: str | None = Field(
         None, max_length=64, description="Name of the safety policy that judges; unset: DARKROOM_POLICY."
     )

@@ -71,6 +71,13 @@ class Ruling:
     note: str = ""
 
 
+def depth(client: redis.Redis) -> tuple[int, float]:
+    """How many items wait, and since when the oldest does (0 without one)."""
+    with redis_errors():
+        first: Any = client.zrange(REVIEW, 0, 0, withscores=True)
+        return int(client.zcard(REVIEW)), float(first[0][1]) if first else 0.0
+
+
 class ReviewQueue:
     """The queue, for threads."""
 
@@ -113,9 +120,7 @@ class ReviewQueue:
 
     def depth(self) -> tuple[int, float]:
         """How many items wait, and since when the oldest does (0 without one)."""
-        with redis_errors():
-            first: Any = self._redis.zrange(REVIEW, 0, 0, withscores=True)
-            return int(self._redis.zcard(REVIEW)), float(first[0][1]) if first else 0.0
+        return depth(self._redis)
 
     def entered_at(self, job_id: str) -> float | None:
         """Since when the item waits; None for one that does not."""

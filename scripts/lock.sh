@@ -33,7 +33,7 @@ compile() {  # compile OUTPUT PIP-COMPILE-ARGUMENTS...
 
 mkdir -p requirements
 # dev.txt first: the others are parts of it and keep its versions.
-compile dev.txt --extra worker --extra train --extra embedded "$groups/dev.in"
+compile dev.txt --extra worker --extra train --extra gpu --extra plan --extra embedded "$groups/dev.in"
 compile worker.txt --extra worker --constraint requirements/dev.txt
 compile api.txt --constraint requirements/dev.txt
 compile api-test.txt --extra embedded --constraint requirements/dev.txt "$groups/test.in"

@@ -21,10 +21,10 @@ from typing import Any, NoReturn
 import torch
 from celery import Celery, signals
 
-from darkroom.appeals import Appeals
 from darkroom.audit import AuditLog
 from darkroom.audit_segments import AuditSegments
-from darkroom.catalogue import AdapterSpec, Catalogue, ModelSpec, load_catalogue
+from darkroom.catalogue import AdapterSpec, Catalogue, ModelSpec
+from darkroom.catalogue_watch import CatalogueWatch
 from darkroom.errors import ConfigurationError, DarkroomError, JobStoreUnavailable
 from darkroom.job_archive import JobArchive
 from darkroom.job_store import JobStore
@@ -37,6 +37,7 @@ from darkroom.owner_labels import OwnerLabels
 from darkroom.policy_approvals import approval_of
 from darkroom.redis_client import make_redis
 from darkroom.review import ReviewQueue
+from darkroom.route_board import RouteBoard
 from darkroom.sealing import Sealer
 from darkroom.settings import (
     CatalogueSettings,
@@ -45,6 +46,7 @@ from darkroom.settings import (
     LogSettings,
     ObjectStoreSettings,
     OtelSettings,
+    OwnersSettings,
     ProvenanceSettings,
     RedisSettings,
     ReviewSettings,
@@ -54,18 +56,21 @@ from darkroom.settings import (
 )
 from darkroom.takedown import Takedowns
 from darkroom.tickets import TASK_WORK, TicketOffice, make_celery
-from darkroom.worker_registry import WorkerRegistry
 from darkroom.tracing import configure_tracing
+from darkroom.worker_registry import WorkerRegistry
 from engine import AdapterFile, Engine, PipelineSpec
 from engine.textual_inversion import EmbeddingFile
 from safety.defaults import all_rewriters, quick_prompt_checks
 from safety.pipeline import SafetyPipeline
 from safety.policy_set import Policies
 from worker.device_gauges import watch_device
+from worker.certificates import CertificateDates, Certificates, watched
+from worker.catalogue_follower import CatalogueFollower
 from worker.drain import Drain
 from worker.hands import Hands
 from worker.hearing import Hearing
 from worker.heartbeat import Heartbeat
+from worker.helper import Helper
 from worker.image_checks import ImageChecks
 from worker.marking import Marking
 from worker.observer import EngineMetrics
@@ -74,6 +79,7 @@ from worker.presence import Presence
 from worker.previews import Previews
 from worker.prompt_checks import PromptChecks
 from worker.reaper import Reaper
+from worker.route_watch import RouteWatch
 from worker.runner import JobRunner
 from worker.safety_checks import build_image_checks, image_pipeline
 from worker.slow_prompt_checks import CheckSettings, slow_prompt_checks
@@ -137,6 +143,7 @@ class WorkerProcess:
         self.celery = make_celery(settings.redis)
         self._work: Work | None = None
         self._engine: Engine | None = None
+        self._helper: Helper | None = None
         self.celery.task(name=TASK_WORK, shared=False)(self._work_off)
         signals.setup_logging.connect(self._set_up_logging, weak=False)
         signals.worker_init.connect(self._on_worker_init, weak=False)
@@ -162,7 +169,8 @@ class WorkerProcess:
         looks = build_image_checks(settings.image_checks, barred=Takedowns(client, objects).barred)
         images = image_pipeline(policies.of(None), looks, observe=metrics.observe_check)
         checks = ImageChecks(images, metrics=metrics, policies=policies)
-        catalogue = load_catalogue(settings.catalogue.catalogue)
+        watch = CatalogueWatch.read(settings.catalogue.catalogue)
+        catalogue = watch.now
         engine = self._engine = _start_engine(catalogue, settings.worker, metrics)
         heartbeat = Heartbeat(jobs, seconds=settings.worker.heartbeat_seconds, metrics=metrics)
         review = ReviewQueue(client, objects, sealer)
@@ -180,9 +188,7 @@ class WorkerProcess:
             audit=AuditSegments(AuditLog(client), objects),
             review=functools.partial(review.expire, after_seconds=settings.review.review_ttl_seconds),
         )
-        teller = Teller(
-            client, name=self.name, jobs=jobs, review=review, appeals=Appeals(client, sealer), metrics=metrics
-        )
+        teller = Teller(client, name=self.name, metrics=metrics)
         runner = JobRunner(
             engine=engine,
             checks=checks,
@@ -220,8 +226,31 @@ class WorkerProcess:
             tiers=lambda: settings.worker.tiers,
             places=places,
         )
+        follower = CatalogueFollower(
+            watch,
+            engine=engine,
+            work=self._work,
+            drain=self.drain,
+            client=client,
+            pipeline=_pipeline_spec,
+            metrics=metrics,
+        )
+        routes = RouteWatch(RouteBoard(client), jobs, catalogue=lambda: watch.now, metrics=metrics)
+        if settings.worker.helped_tiers:
+            self._helper = Helper(
+                self._work,
+                engine,
+                hands,
+                self.drain,
+                tiers=settings.worker.helped_tiers,
+                idle_seconds=settings.worker.help_idle_seconds,
+                places=places,
+                metrics=metrics,
+            )
+            self._helper.start()
         self._serve_status(metrics, watchdog)
-        for part in (heartbeat, reaper, watchdog, presence, teller):
+        dates = CertificateDates(_certificates(settings), metrics=metrics)
+        for part in (dates, heartbeat, reaper, watchdog, presence, teller, follower, routes):
             part.start()
         log.info("worker_started", worker=self.name, models=sorted(catalogue.models), device=str(engine.device))
 
@@ -255,6 +284,8 @@ class WorkerProcess:
 
     def _on_shutdown(self, **_: Any) -> None:
         """The task threads have ended. A device thread that stands still is left behind: it can't be joined."""
+        if self._helper is not None:
+            self._helper.finish()
         if self._engine is not None and self.drain.reason is None:
             self._engine.stop()
 
@@ -278,6 +309,15 @@ def refuse(error: DarkroomError) -> NoReturn:
     """End the start-up with one sentence."""
     sys.stderr.write(f"darkroom worker: {error.detail}\n")
     raise SystemExit(EXIT_BAD_START)
+
+
+def _certificates(settings: Settings) -> Certificates:
+    urls = {
+        "public": settings.objects.public_url,
+        "objects": settings.objects.s3_endpoint_url,
+        "redis": settings.redis.redis_url,
+    }
+    return watched(signing=settings.provenance.c2pa_cert_file, urls=urls)
 
 
 def _prompt_checks(

@@ -19,6 +19,7 @@ from darkroom.errors import CheckUnavailable, ConfigurationError
 from darkroom.jobs import Job
 from darkroom.metrics import Metrics
 from engine.samples import GeneratedImage
+from safety.counting import count_findings
 from safety.judging import waivers_of
 from safety.pipeline import ImageSubject, SafetyPipeline, Terms
 from safety.policy_set import Policies
@@ -78,6 +79,7 @@ class ImageChecks:
             raise fault
         for verdict in verdicts:
             self._metrics.verdicts.labels(Stage.IMAGE, verdict.decision).inc()
+            count_findings(self._metrics, Stage.IMAGE, verdict)
             self._note_shadow(verdict, terms)
         return verdicts
 

@@ -23,12 +23,15 @@ class ProgressNotes:
         self._seconds = seconds
         self._told = 0
         self._next_at = 0.0
+        self.first_at: float | None = None  # when the first step was done, on this machine's monotonic clock
 
     def of_image(self, index: int) -> OnStep:
         """What the engine calls after each step of one image."""
 
         def note(done: int, total: int) -> None:
             self._done[index], self._totals[index] = done, total
+            if self.first_at is None:
+                self.first_at = time.monotonic()
 
         return note
 

@@ -15,6 +15,7 @@ from darkroom.jobs import Job, Texts
 from darkroom.logs import get_logger
 from darkroom.metrics import Metrics
 from darkroom.near_misses import NearMisses
+from safety.counting import count_findings
 from safety.judging import near_miss_weight, waivers_of
 from safety.pipeline import SafetyPipeline
 from safety.policy import Policy
@@ -71,6 +72,7 @@ class PromptChecks:
             self._metrics.check_errors.labels(Stage.PROMPT).inc()
             raise
         self._metrics.verdicts.labels(Stage.PROMPT, verdict.decision).inc()
+        count_findings(self._metrics, Stage.PROMPT, verdict)
         if verdict.shadow:
             instead = policy.judge(Stage.PROMPT, verdict.shadow, checks=()).decision
             self._metrics.shadow_verdicts.labels(Stage.PROMPT, instead).inc()

@@ -80,7 +80,7 @@ class Reaper(Periodic):
         """See that there are tickets for the jobs that wait."""
         for tier in self._tiers:
             issued = self._office.top_up(tier, self._store.claimable(tier))
-            self._metrics.tickets.labels("issued").inc(issued)
+            self._metrics.tickets.labels("replaced").inc(issued)
 
     def sweep(self) -> None:
         """Delete files that no record names, a page now and then."""

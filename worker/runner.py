@@ -16,6 +16,7 @@ from enum import Enum
 from types import MappingProxyType
 from typing import TypeVar
 
+from darkroom.cost_metrics import CostMetrics
 from darkroom.errors import (
     ClaimLost,
     DarkroomError,
@@ -26,17 +27,22 @@ from darkroom.errors import (
     ObjectStoreUnavailable,
     Transient,
 )
+from darkroom.job_record import megapixel_steps
 from darkroom.job_store import Claim, Committed, JobStore, Lease
-from darkroom.jobs import ImageRecord, JobError, JobStatus
+from darkroom.jobs import ImageRecord, Job, JobError, JobStatus
 from darkroom.judgements import Judgement
 from darkroom.logs import bind_job, get_logger
 from darkroom.metrics import Metrics
 from darkroom.object_store import ObjectStore
+from darkroom.owner_labels import OwnerLabels
+from darkroom.owners import Owners
+from darkroom.routing import alias_of
+from darkroom.tracing import Moment, Step, continued, describe, marking_steps, past_span, span
 from engine import Engine, EngineHandle, GeneratedImage, ImageRequest
 from engine.samples import OnPreview
-from darkroom.tracing import Moment, Step, continued, describe, marking_steps, past_span, span
 from safety.judging import judgement_of
 from safety.verdict import Category, Decision, Stage, Verdict
+from worker.device_time import DeviceTime
 from worker.drain import Drain, Draining
 from worker.heartbeat import Heartbeat, Watch
 from worker.image_checks import ImageChecks
@@ -52,6 +58,7 @@ IMAGES_REFUSED = "No image passed the safety checks, so none is released."
 PROMPT_REFUSED = "The prompt was refused by the content policy."
 POLL_SECONDS = 0.1  # between two looks at lease, drain and progress
 STORE_RETRY_SECONDS = 0.5
+SETTLE_SECONDS = 0.5  # that an attempt which ends early waits for its images to leave the engine
 FIRST_PAUSE_SECONDS = 2.0  # before a job that met a transient fault may be claimed again; doubles with each attempt
 LONGEST_PAUSE_SECONDS = 60.0
 # How an attempt's error ends the job; any other means `failed`.
@@ -93,6 +100,7 @@ class JobRunner:
         previews: TakePreviews | None = None,
         marking: Marking | None = None,
         prompts: PromptChecks | None = None,
+        owner_labels: OwnerLabels | None = None,
     ) -> None:
         """Take the process's parts.
 
@@ -100,6 +108,7 @@ class JobRunner:
             pause: gives the seconds before a job may run again after a transient fault, by its attempt.
             marking: marks and signs what is stored; without it images are written as they are.
             prompts: judges prompts once more, before anything is made; without it the API's verdict stands.
+            owner_labels: how metrics name owners; without it, all of them by the default plan.
             previews: takes pictures of unfinished images, which nobody has checked; without it none are made.
         """
         self._engine = engine
@@ -113,13 +122,20 @@ class JobRunner:
         self._previews = previews
         self._marking = marking or Marking()
         self._prompts = prompts
+        self._device_time = DeviceTime()
+        self._owner_labels = owner_labels or OwnerLabels(Owners())
+        self._costs = CostMetrics(metrics, self._owner_labels)
 
-    def run(self, claim: Claim) -> Outcome:
-        """Carry the job to its end, or give it back. What a job can meet is handled here; only bugs are raised."""
+    def run(self, claim: Claim, *, is_unwelcome: Callable[[], bool] = lambda: False) -> Outcome:
+        """Carry the job to its end, or give it back. What a job can meet is handled here; only bugs are raised.
+
+        Args:
+            is_unwelcome: asked while images are made; once it says so, the job goes back to the queue.
+        """
         with self._known(claim), self._device_time.metered(claim), self._heartbeat.watch(claim) as watch:
             self._note_claim(claim)
             try:
-                return self._attempt(watch)
+                return self._attempt(watch, is_unwelcome)
             except JobStoreUnavailable:
                 # Only a draining process stops asking; the lease runs out and the job is taken back.
                 log.warning("job_left_to_the_reaper", attempt=claim.attempt)
@@ -130,32 +146,40 @@ class JobRunner:
         with self._known(claim):
             self._give_up(claim, DarkroomError())
 
-    def _attempt(self, watch: Watch) -> Outcome:
+    @contextmanager
+    def _known(self, claim: Claim) -> Iterator[None]:
+        """What logs and traces tell of the block names the job, and leads back to the request that made it."""
+        job = claim.job
+        with (
+            continued(job.traceparent),
+            bind_job(job.id, request_id=job.request_id),
+            span(Step.ATTEMPT, job=job.id, attempt=claim.attempt, tier=job.tier, model=job.params.model),
+        ):
+            yield
+
+    def _attempt(self, watch: Watch, is_unwelcome: Callable[[], bool]) -> Outcome:
         claim, began = watch.claim, time.monotonic()
         try:
             claim, prompt = self._judge_prompt(claim)
             if prompt is not None and prompt.decision is Decision.BLOCK:
                 return self._refuse(claim, prompt)
             with span(Step.GENERATE, images=claim.job.params.num_images):
-                images = self._generate(claim, watch, began)
+                images = self._generate(claim, watch, began, is_unwelcome)
             with span(Step.CHECK_IMAGES, images=len(images)):
                 verdicts = self._checks.judge(images, self._checks.terms(claim.job))
             if any(_is_sealed(verdict) for verdict in verdicts):
                 return self._seal(claim, _judgements(prompt, verdicts))
+            if claim.job.shadow:
+                return self._end_shadow(claim, prompt, verdicts, began)
             with span(Step.UPLOAD):
                 records = self._store(claim, images, verdicts)
-    def _known(self, claim: Claim) -> Iterator[None]:
-        """What logs and traces tell of the block names the job, and leads back to the request that made it."""
-            continued(job.traceparent),
-            bind_job(job.id, request_id=job.request_id),
-            span(Step.ATTEMPT, job=job.id, attempt=claim.attempt, tier=job.tier, model=job.params.model),
             status, error = _result(records, verdicts)
             outcome = self._commit(claim, status, images=records, error=error, findings=_judgements(prompt, verdicts))
         except JobStoreUnavailable:
             raise
         except DarkroomError as error:
             return self._give_up(claim, error)
-        self._metrics.run_time.labels(claim.job.tier, claim.job.params.model).observe(time.monotonic() - began)
+        self._note_run_time(claim, time.monotonic() - began)
         return outcome
 
     def _judge_prompt(self, claim: Claim) -> tuple[Claim, Verdict | None]:
@@ -180,7 +204,21 @@ class JobRunner:
         error = JobError(f"{Stage.IMAGE}_{Category.minors.name}", IMAGES_REFUSED)
         return self._commit(claim, JobStatus.BLOCKED, error=error, findings=findings)
 
-    def _generate(self, claim: Claim, watch: Watch) -> list[GeneratedImage]:
+    def _end_shadow(
+        self, claim: Claim, prompt: Verdict | None, verdicts: Sequence[Verdict], began: float
+    ) -> Outcome:
+        """End a run that only measures: nothing is stored, so nobody can see or review it."""
+        allowed = any(verdict.decision is Decision.ALLOW for verdict in verdicts)
+        status = JobStatus.SUCCEEDED if allowed else JobStatus.BLOCKED
+        reason = next((verdict.reason for verdict in verdicts if verdict.reason), "image_blocked")
+        error = None if allowed else JobError(reason, IMAGES_REFUSED)
+        outcome = self._commit(claim, status, error=error, findings=_judgements(prompt, verdicts))
+        self._note_run_time(claim, time.monotonic() - began)
+        return outcome
+
+    def _generate(
+        self, claim: Claim, watch: Watch, began: float, is_unwelcome: Callable[[], bool]
+    ) -> list[GeneratedImage]:
         """Have all images of the job made at once; the engine batches them with those of other jobs."""
         params, inputs = claim.job.params, load_inputs(claim.job.params, self._objects)
         notes = ProgressNotes(images=params.num_images, steps_each=params.num_inference_steps)
@@ -193,7 +231,8 @@ class JobRunner:
             for index, take in enumerate(takers)
         ]
         with self._submitted(claim, requests, takers, notes) as handles:
-            self._await([handle.future for handle in handles], watch, notes)
+            self._await([handle.future for handle in handles], watch, notes, is_unwelcome)
+            self._note_first_step(claim, notes, began)
             return [handle.future.result() for handle in handles]
 
     @contextmanager
@@ -210,12 +249,20 @@ class JobRunner:
             for index, (request, take) in enumerate(zip(requests, takers, strict=True)):
                 model, note = claim.job.params.model, marking_steps(index, notes.of_image(index))
                 handles.append(self._engine.submit(model, request, on_step=note, on_preview=take))
+                self._device_time.add(claim, handles[-1])
             yield handles
         finally:
             for handle in handles:
                 handle.cancel()  # does nothing to one that is finished
+            wait([handle.future for handle in handles], timeout=SETTLE_SECONDS)  # the step under way counts too
 
-    def _await(self, futures: Sequence[Future[GeneratedImage]], watch: Watch, notes: ProgressNotes) -> None:
+    def _await(
+        self,
+        futures: Sequence[Future[GeneratedImage]],
+        watch: Watch,
+        notes: ProgressNotes,
+        is_unwelcome: Callable[[], bool],
+    ) -> None:
         """Wait until all images are there, or until one reason to stop."""
         pending = set(futures)
         while pending:
@@ -226,7 +273,7 @@ class JobRunner:
                 raise ClaimLost
             if watch.lease is Lease.CANCELLED:
                 raise GenerationCancelled
-            if pending and self._drain.over:
+            if pending and (self._drain.over or is_unwelcome()):
                 raise Draining
             self._tell(watch.claim, notes)
 
@@ -234,7 +281,9 @@ class JobRunner:
         if (progress := notes.due()) is None:
             return
         try:
-            self._jobs.progress(claim, step=progress.step, steps=progress.steps)
+            self._jobs.progress(
+                claim, step=progress.step, steps=progress.steps, device_us=self._device_time.of(claim)
+            )
         except JobStoreUnavailable:
             log.warning("progress_not_written")
 
@@ -325,6 +374,7 @@ class JobRunner:
                 transient=transient,
                 broke=broke,
                 error=JobError(error.code, error.detail),
+                device_us=self._device_time.of(claim),
             )
         )
         self._note_end(claim, "released", code=error.code)
@@ -348,6 +398,13 @@ class JobRunner:
         except ObjectStoreUnavailable:
             log.warning("objects_not_swept", attempt=claim.attempt)
 
+    def _note_run_time(self, claim: Claim, seconds: float) -> None:
+        job, model = claim.job, claim.job.params.model
+        if job.route is not None:
+            self._metrics.route_time.labels(alias_of(job.route), model, _part(job)).observe(seconds)
+        if not job.shadow:
+            self._metrics.run_time.labels(job.tier, model).observe(seconds)
+
     def _note_claim(self, claim: Claim) -> None:
         job = claim.job
         log.info("job_claimed", attempt=claim.attempt, tier=job.tier.value, model=job.params.model)
@@ -360,14 +417,36 @@ class JobRunner:
         elif job.started_at is not None:
             self._metrics.queue_wait.labels(job.tier).observe(job.started_at - job.created_at)
 
+    def _note_first_step(self, claim: Claim, notes: ProgressNotes, began: float) -> None:
+        """How long the caller waited for work to begin; a job that began before has been counted."""
+        job = claim.job
+        if claim.attempt == 1 and job.started_at is not None and notes.first_at is not None:
+            waited = job.started_at - job.created_at
+            self._metrics.first_step.labels(job.tier).observe(waited + notes.first_at - began)
+
     def _note_end(self, claim: Claim, outcome: str, *, images: int = 0, code: str | None = None) -> None:
         """Log and count the end of an attempt. `outcome` is a status, `released` or `lost`."""
         job, model = claim.job, claim.job.params.model
         log.info("attempt_ended", attempt=claim.attempt, outcome=outcome, images=images, code=code)
+        describe(outcome=outcome)
         self._metrics.attempts.labels(outcome, job.tier).inc()
         self._metrics.images.labels(model, job.params.output_format).inc(images)
+        owner, work = self._owner_labels.of(job.owner), megapixel_steps(job.params, images=images)
+        self._metrics.megapixel_steps.labels(model).inc(work)
+        self._metrics.owner_images.labels(owner).inc(images)
+        self._metrics.owner_work.labels(owner).inc(work)
+        self._costs.note_attempt(job, device_us=self._device_time.of(claim), outcome=outcome)
         if outcome in set(JobStatus) and JobStatus(outcome).is_terminal:
+            if job.route is not None:
+                self._metrics.route_jobs.labels(alias_of(job.route), model, _part(job), outcome).inc()
+            if job.shadow:
+                return
             self._metrics.jobs_ended.labels(outcome, job.tier, model).inc()
+            self._metrics.owner_jobs.labels(owner, outcome).inc()
+
+
+def _part(job: Job) -> str:
+    return "shadow" if job.shadow else "live"
 
 
 def _deadline(claim: Claim) -> float | None:
@@ -394,10 +473,8 @@ def _is_sealed(verdict: Verdict) -> bool:
 def _with_the_prompts(decision: Decision, *, held: str | None) -> Decision:
     """An image's own decision, made stricter where the prompt's verdict holds every image of the job."""
     least = Decision.REVIEW if held else Decision.ALLOW
-        describe(outcome=outcome)
     return max(decision, least, key=lambda each: each.strictness)
 
-        self._costs.note_attempt(job, device_us=self._device_time.of(claim), outcome=outcome)
 
 def _result(records: Sequence[ImageRecord], verdicts: Sequence[Verdict]) -> tuple[JobStatus, JobError | None]:
     """The job's status from its images: held while one is held, released if one is, else blocked."""

@@ -2,19 +2,14 @@
 
 from __future__ import annotations
 
-from contextlib import suppress
-
 from fastapi import APIRouter, Request, Response
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
-from starlette.concurrency import run_in_threadpool
 
 from api.dependencies import ServicesDep
 from api.openapi import errors
 from api.problems import RETRY_SECONDS, problem_response
 from api.schemas import Liveness, ReadinessBody
-from api.services import Oversight
-from darkroom.clock import unix_time
-from darkroom.errors import FieldProblem, JobStoreUnavailable
+from darkroom.errors import FieldProblem
 
 router = APIRouter(tags=["operation"])
 metrics_router = APIRouter(tags=["operation"])
@@ -50,15 +45,5 @@ async def ready(request: Request, services: ServicesDep) -> ReadinessBody | Resp
     responses={200: {"description": "Text format.", "content": {"text/plain": {}}}, **errors()},
 )
 async def metrics(services: ServicesDep) -> Response:
-    """What this process has counted, and how long the queues are."""
-    with suppress(JobStoreUnavailable):  # a scrape tells what it can
-        services.metrics.observe_queues(await services.jobs.counts())
-        services.metrics.observe_review(*await run_in_threadpool(_waiting_for_people, services.oversight))
-        services.metrics.observe_outbox(*await services.webhooks.outbox.backlog())
+    """What this process has counted. How long the queues are, one elected worker or delivery process tells."""
     return Response(generate_latest(services.metrics.registry), headers={"Content-Type": CONTENT_TYPE_LATEST})
-
-
-def _waiting_for_people(oversight: Oversight) -> tuple[int, float, int]:
-    waiting, since = oversight.queue.depth()
-    age = max(unix_time() - since, 0.0) if waiting else 0.0
-    return waiting, age, oversight.appeals.depth()

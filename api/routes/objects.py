@@ -11,7 +11,7 @@ from api.dependencies import ServicesDep
 from api.openapi import errors
 from darkroom.clock import unix_time
 from darkroom.errors import ObjectNotFound
-from darkroom.object_store import LocalObjectStore
+from darkroom.object_store import LocalObjectStore, plain_store
 from darkroom.object_store.keys import content_type_of
 
 router = APIRouter(tags=["jobs"])
@@ -28,11 +28,11 @@ async def fetch(
     signature: Annotated[str, Query(description="Proves that the service made the link.")] = "",
 ) -> Response:
     """The file behind a link from a job. A link that is wrong, changed or too old leads nowhere."""
-    objects = cast("LocalObjectStore", services.objects)  # the route exists only for that one
+    links = cast("LocalObjectStore", plain_store(services.objects))  # the route exists only for that one
     left = _seconds_left(expires)
-    if left <= 0 or not objects.verify_link(key, int(expires), signature, unix_time()):
+    if left <= 0 or not links.verify_link(key, int(expires), signature, unix_time()):
         raise ObjectNotFound
-    data = await run_in_threadpool(objects.get, key)
+    data = await run_in_threadpool(services.objects.get, key)
     return Response(
         data,
         media_type=content_type_of(key),

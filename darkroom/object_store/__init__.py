@@ -20,12 +20,14 @@ from darkroom.object_store.keys import (
     released_key,
 )
 from darkroom.object_store.local import LocalObjectStore
+from darkroom.object_store.measured import MeasuredObjectStore, plain_store
 from darkroom.object_store.s3 import S3ObjectStore
 from darkroom.object_store.store import ObjectStore, make_object_store
 
 __all__ = [
     "CONTENT_TYPES",
     "LocalObjectStore",
+    "MeasuredObjectStore",
     "ObjectStore",
     "S3ObjectStore",
     "StoredFile",
@@ -36,6 +38,7 @@ __all__ = [
     "make_object_store",
     "output_key",
     "output_prefix",
+    "plain_store",
     "record_key",
     "released_key",
 ]

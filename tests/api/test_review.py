@@ -270,11 +270,3 @@ def test_webhooks_hear_of_a_decision(caller: Caller, worker: Worker, ann: Review
     waiting: Any = services.threaded_redis.zrange("darkroom:outbox", 0, -1)
     sent = [services.threaded_redis.hget(f"darkroom:delivery:{name}", "type") for name in waiting if job_id[4:] in name]
     assert sent == ["job.review_decided"]
-
-
-def test_what_waits_for_people_is_measured(held: str, client: TestClient) -> None:
-    text = client.get("/metrics").text
-
-    waiting = next(line for line in text.splitlines() if line.startswith("darkroom_review_items "))
-    assert float(waiting.split()[1]) >= 1
-    assert held not in text

@@ -182,19 +182,6 @@ def test_event_that_arrived_can_be_sent_again_to_its_endpoint(
     assert deliver(places, caller.owner) == [event]
 
 
-def test_api_tells_how_much_waits_where_no_process_delivers(caller: Caller) -> None:
-    make(caller)
-    before = waiting(caller)
-    caller.generate({"prompt": "forbidden-test-token"})
-
-    assert waiting(caller) == before + 1
-
-
-def waiting(caller: Caller) -> float:
-    lines = caller.client.get("/metrics").text.splitlines()
-    return next(float(line.split()[1]) for line in lines if line.startswith("darkroom_webhooks_waiting "))
-
-
 def test_undelivered_events_of_others_are_neither_seen_nor_replayed(
     make_caller: Callable[..., Caller], places: Places
 ) -> None:

@@ -13,7 +13,8 @@ from darkroom.metrics import Metrics, describe, metrics_table
 ROOT = Path(__file__).parents[2]
 CLOSED = {
     "tier", "model", "status", "outcome", "format", "result", "method", "route", "stage", "decision", "action", "size",
-    "memory", "layer",
+    "memory", "layer", "category", "device", "kind", "operation", "owner", "currency", "alias", "certificate",
+    "part", "rating",
 }  # fmt: skip
 
 
@@ -42,8 +43,24 @@ def test_queue_gauges_are_set_per_tier() -> None:
     metrics = Metrics()
 
     metrics.observe_queues({Tier.PREVIEW: (3, 2, 1.5)})
+    metrics.tell(True)
 
     text = generate_latest(metrics.registry).decode()
     assert 'darkroom_queue_depth_jobs{tier="preview"} 3.0' in text
     assert 'darkroom_running_jobs{tier="preview"} 2.0' in text
     assert 'darkroom_queue_oldest_seconds{tier="preview"} 1.5' in text
+
+
+def test_what_is_true_of_the_whole_service_is_shown_by_the_elected_process_alone() -> None:
+    metrics = Metrics()
+    metrics.observe_queues({Tier.PREVIEW: (3, 2, 1.5)})
+    metrics.observe_review(4, 60.0, 1)
+
+    silent = generate_latest(metrics.registry).decode()
+    metrics.tell(True)
+    told = generate_latest(metrics.registry).decode()
+
+    assert "darkroom_queue_depth_jobs" not in silent
+    assert "darkroom_review_items" not in silent
+    assert "darkroom_engine_samples 0.0" in silent
+    assert "darkroom_review_items 4.0" in told

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import os
+import secrets
 import signal
+import socket
 from dataclasses import dataclass
 from typing import Self
 
@@ -13,7 +16,7 @@ from darkroom.delivery_log import DeliveryLog
 from darkroom.logs import get_logger
 from darkroom.metrics import Metrics
 from darkroom.outbox import Outbox
-from darkroom.redis_client import make_async_redis
+from darkroom.redis_client import make_async_redis, make_redis
 from darkroom.sealing import Sealer
 from darkroom.settings import (
     DeliverySettings,
@@ -26,6 +29,7 @@ from darkroom.settings import (
 from darkroom.webhooks import EndpointStore
 from worker.delivery.courier import Courier, Stores
 from worker.delivery.dialler import Dialler
+from worker.teller import Teller
 
 log = get_logger(__name__)
 
@@ -74,7 +78,11 @@ async def deliver(settings: Settings) -> None:
             addr=settings.delivery.delivery_metrics_host,
             registry=metrics.registry,
         )
+    name = f"{socket.gethostname()}-{os.getpid()}-{secrets.token_hex(3)}"
+    teller = Teller(make_redis(settings.redis), name=name, metrics=metrics)
+    teller.start()
     log.info("delivering")
     await courier.run(stop)
+    await asyncio.to_thread(teller.stop)
     dialler.close()
     await client.connection_pool.disconnect()

@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from urllib.parse import urlsplit
 
 from opentelemetry.trace import SpanKind
+
 from darkroom.clock import unix_time
 from darkroom.delivery_log import DeliveryLog, LogEntry
 from darkroom.errors import JobStoreUnavailable, SealBroken
@@ -23,8 +24,8 @@ from darkroom.metrics import Metrics
 from darkroom.outbox import JOB_TARGET, Delivery, Outbox
 from darkroom.sealing import Sealer
 from darkroom.settings import DeliverySettings
-from darkroom.webhook_signing import SigningSecret, signed_headers
 from darkroom.tracing import Step, continued, describe, span
+from darkroom.webhook_signing import SigningSecret, signed_headers
 from darkroom.webhooks import EndpointStore
 from worker.delivery.body import make_body
 from worker.delivery.dialler import DialFailed, Dialler
@@ -221,8 +222,8 @@ class Courier:
             log.info("endpoint_disabled", endpoint=delivery.target)
 
     async def _note(self, delivery: Delivery, outcome: Outcome, *, result: str, pause: float | None) -> None:
-        self._metrics.webhook_deliveries.labels(result).inc()
         describe(attempt=delivery.attempt, outcome=result)
+        self._metrics.webhook_deliveries.labels(result).inc()
         self._metrics.webhook_time.observe(outcome.seconds)
         now = unix_time()
         if result == "delivered":
