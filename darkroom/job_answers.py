@@ -51,6 +51,14 @@ class QueueState:
     eta_seconds: float | None  # until the images are done
 
 
+@dataclass(frozen=True)
+class Quote:
+    """What a job would take, by what those of its model took lately; None before there were any."""
+
+    device_seconds: float | None  # its share of a device
+    run_seconds: float | None  # from claim to commit
+
+
 class TierCounts(NamedTuple):
     """The jobs of one tier."""
 

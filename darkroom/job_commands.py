@@ -11,6 +11,7 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
 
+from darkroom.costs import BILLIONTHS, MICRO
 from darkroom.errors import (
     Allowance,
     BadCursor,
@@ -23,6 +24,7 @@ from darkroom.errors import (
     JobNotCancellable,
     JobNotEnded,
     JobNotFound,
+    JobNotRateable,
     Overloaded,
     OwnerSuspended,
     QuotaExceeded,
@@ -35,6 +37,7 @@ from darkroom.job_answers import (
     Lease,
     Listed,
     QueueState,
+    Quote,
     Submitted,
     TierCounts,
 )
@@ -54,6 +57,7 @@ from darkroom.jobs import BORN, SCHEMA, TRANSITIONS, ImageRecord, Job, JobError,
 from darkroom.judgements import Judgement, encode_judgements
 from darkroom.lua_scripts import Script, load_script
 from darkroom.owners import OwnerSettings
+from darkroom.params import GenerationParams
 from darkroom.sealing import Sealer
 from darkroom.settings import JobSettings
 
@@ -65,12 +69,14 @@ HOLD = "hold"  # the claim script's word for "not before you have nothing in han
 SWEEP_SECONDS = 60  # in which whoever deletes a job deletes its objects too
 _REFUSALS: Mapping[str, type[InvalidRequest]] = {
     "missing": JobNotFound,
+    "unrated": JobNotRateable,
+    "late": JobNotRateable,
     "alive": JobNotEnded,
     "held": JobHeld,
     "gone": JobGone,
 }
 # Seconds that a cap is counted over, by its name.
-_WINDOWS: Mapping[str, int | None] = {"overloaded": None, "queued": None, "cost": 60, "budget": 86_400}
+_WINDOWS: Mapping[str, int | None] = {"overloaded": None, "queued": None, "cost": 60, "budget": 86_400, "spend": 86_400}
 OUTCOMES = TRANSITIONS[JobStatus.RUNNING] - {JobStatus.QUEUED}  # what a commit may ask for
 
 
@@ -128,7 +134,17 @@ def admission(
             _raise_refusal(answer[0], answer[2])
 
     name = _idempotency_name(job.owner, idempotency) if idempotency else ""
-    return _command("admission", job.owner, job.tier, cost(job.params), name, *_caps(settings, terms), parse=parse)
+    price = "" if job.price is None else str(job.price)
+    looked_at = (job.owner, job.tier, cost(job.params), name, job.params.model, price)
+    return _command("admission", *looked_at, *_caps(settings, terms), parse=parse)
+
+
+def quote(params: GenerationParams, tier: Tier) -> Command[Quote]:
+    def parse(answer: list[str]) -> Quote:
+        device, run = (float(rate) * cost(params) if rate else None for rate in answer)
+        return Quote(device_seconds=None if device is None else device / MICRO, run_seconds=run)
+
+    return _command("quote", tier, params.model, parse=parse)
 
 
 def get(job_id: str, *, owner: str, sealer: Sealer | None) -> Command[Job | None]:
@@ -196,6 +212,20 @@ def cancel(job_id: str, *, owner: str, sealer: Sealer | None) -> Command[Job]:
     return _command("cancel", _known_shape(job_id), owner, parse=parse)
 
 
+def rate(job_id: str, rating: int, *, owner: str, sealer: Sealer | None) -> Command[Job]:
+    def parse(answer: tuple[str, list[str]]) -> Job:
+        outcome, flat = answer
+        if outcome != "ok":
+            raise _REFUSALS[outcome]
+        return decode_flat(flat, sealer)
+
+    return _command("rating", _known_shape(job_id), owner, rating, parse=parse)
+
+
+def withdraw(tier: Tier, model: str, *, limit: int) -> Command[int]:
+    return _command("withdraw", tier, model, limit, parse=int)
+
+
 def queue_state(job_id: str) -> Command[QueueState | None]:
     return _command("queue_state", _known_shape(job_id), parse=_parse_queue_state)
 
@@ -212,6 +242,7 @@ def claim(
     lease_seconds: float,
     models: Collection[str] | None,
     suspects_last: bool,
+    suspects: bool,
     warm: Collection[str],
     settings: JobSettings,
     sealer: Sealer | None,
@@ -234,7 +265,7 @@ def claim(
         lease_seconds,
         SCHEMA,
         names,
-        int(suspects_last),
+        int(suspects_last) if suspects else 2,
         settings.age_cap_seconds,
         json.dumps(sorted(warm)),
         parse=parse,
@@ -248,8 +279,8 @@ def renew(claims: Sequence[Claim]) -> Command[Mapping[str, Lease]]:
     return _command("renew", *(part for claim in claims for part in (claim.job.id, claim.attempt)), parse=parse)
 
 
-def progress(claim: Claim, *, step: int, steps: int) -> Command[None]:
-    return _command("progress", claim.job.id, claim.attempt, step, steps, parse=_nothing)
+def progress(claim: Claim, *, step: int, steps: int, device_us: int) -> Command[None]:
+    return _command("progress", claim.job.id, claim.attempt, step, steps, device_us, parse=_nothing)
 
 
 def preview(claim: Claim, message: str) -> Command[bool]:
@@ -269,6 +300,7 @@ def commit(
     images: Sequence[ImageRecord],
     error: JobError | None,
     findings: Sequence[Judgement],
+    device_us: int,
 ) -> Command[Committed]:
     assert status in OUTCOMES, "a commit ends the run"
     return _command(
@@ -280,12 +312,20 @@ def commit(
         encode_error(error),
         NEW_RUN_WEIGHT,
         encode_judgements([*claim.job.findings, *findings]),
+        device_us,
         parse=Committed,
     )
 
 
 def release(
-    claim: Claim, *, not_before_seconds: float, transient: bool, broke: bool, error: JobError, settings: JobSettings
+    claim: Claim,
+    *,
+    not_before_seconds: float,
+    transient: bool,
+    broke: bool,
+    error: JobError,
+    device_us: int,
+    settings: JobSettings,
 ) -> Command[None]:
     return _command(
         "release",
@@ -297,6 +337,7 @@ def release(
         encode_error(error),
         int(broke),
         settings.max_attempts,
+        device_us,
         parse=_nothing,
     )
 
@@ -362,7 +403,8 @@ def _command(name: str, *args: str | float, parse: Callable[[Any], T]) -> Comman
 
 def _caps(settings: JobSettings, terms: OwnerSettings) -> list[str | float]:
     """As caps.lua reads them."""
-    caps = (settings.max_queued, terms.max_queued, terms.cost_per_minute, terms.budget_per_day)
+    money = None if terms.spend_per_day is None else round(terms.spend_per_day * BILLIONTHS)
+    caps = (settings.max_queued, terms.max_queued, terms.cost_per_minute, terms.budget_per_day, money)
     return ["" if cap is None else cap for cap in caps]
 
 
@@ -375,7 +417,7 @@ def _raise_refusal(outcome: str, numbers: Sequence[int]) -> None:
         allowance = Allowance(outcome, quota, _WINDOWS[outcome], left, whole)
         if outcome == "overloaded":
             raise Overloaded(allowance, retry_seconds=wait)
-        if outcome == "budget":
+        if outcome in {"budget", "spend"}:
             raise BudgetExhausted(allowance, retry_seconds=wait)
         raise QuotaExceeded(allowance, retry_seconds=wait)
 

@@ -72,6 +72,7 @@ def encode_job(
         "withheld": json.dumps(job.withheld),
         "request_id": job.request_id,
         "traceparent": job.traceparent,
+        **{name: str(count) for name, count in asdict(job.cost).items()},
         "price": "" if job.price is None else str(job.price),
         "retention": "" if retention_seconds is None else str(retention_seconds),
         "route": job.route or "",

@@ -27,6 +27,7 @@ from darkroom.job_answers import (
     Lease,
     Page,
     QueueState,
+    Quote,
     Reaped,
     Submitted,
     TierCounts,
@@ -36,6 +37,7 @@ from darkroom.job_commands import Command
 from darkroom.jobs import ImageRecord, Job, JobError, JobStatus, Tier
 from darkroom.judgements import Judgement
 from darkroom.owners import OwnerSettings
+from darkroom.params import GenerationParams
 from darkroom.previews import Preview
 from darkroom.queue_control import PAUSED_TIERS, SUSPENDED
 from darkroom.redis_client import redis_errors
@@ -52,6 +54,7 @@ __all__ = [
     "Lease",
     "Page",
     "QueueState",
+    "Quote",
     "Reaped",
     "Submitted",
     "TierCounts",
@@ -173,6 +176,7 @@ class JobStore:
         lease_seconds: float,
         models: Collection[str] | None,
         suspects_last: bool = False,
+        suspects: bool = True,
         warm: Collection[str] = (),
     ) -> Claim | None:
         """Take the job of the tier whose turn it is and that the worker can run; None when there is none.
@@ -183,6 +187,7 @@ class JobStore:
             nonce: new for each claim, the same for its repetitions.
             models: names the worker can run, or None for all.
             suspects_last: take a suspect only where nothing else waits.
+            suspects: whether to take one at all.
             warm: what goes first among equally fair jobs: `MODEL` for one in memory, `MODEL@WxH` for one that runs.
 
         Raises:
@@ -196,6 +201,7 @@ class JobStore:
                 lease_seconds=lease_seconds,
                 models=models,
                 suspects_last=suspects_last,
+                suspects=suspects,
                 warm=warm,
                 settings=self._settings,
                 sealer=self._sealer,
@@ -206,8 +212,9 @@ class JobStore:
         """Prolong all leases of a process in one call; what became of each, by job id."""
         return self._run(commands.renew(claims)) if claims else {}
 
-    def progress(self, claim: Claim, *, step: int, steps: int) -> None:
-        self._run(commands.progress(claim, step=step, steps=steps))
+    def progress(self, claim: Claim, *, step: int, steps: int, device_us: int = 0) -> None:
+        """Note how far the job is; `device_us` counts as spent should this attempt be lost."""
+        self._run(commands.progress(claim, step=step, steps=steps, device_us=device_us))
 
     def preview(self, claim: Claim, preview: Preview) -> bool:
         """Hand a picture of an unfinished image on to those who follow the job; False where the claim is lost."""
@@ -231,9 +238,12 @@ class JobStore:
         images: Sequence[ImageRecord] = (),
         error: JobError | None = None,
         findings: Sequence[Judgement] = (),
+        device_us: int = 0,
     ) -> Committed:
         """End the run with a result, if the claim still holds. `findings` are added to those the job came with."""
-        return self._run(commands.commit(claim, status=status, images=images, error=error, findings=findings))
+        return self._run(
+            commands.commit(claim, status=status, images=images, error=error, findings=findings, device_us=device_us)
+        )
 
     def release(
         self,
@@ -243,6 +253,7 @@ class JobStore:
         transient: bool = False,
         broke: bool = False,
         error: JobError = _FAULT,
+        device_us: int = 0,
     ) -> None:
         """Give the job back to the queue; a claim that is already lost changes nothing.
 
@@ -257,9 +268,24 @@ class JobStore:
                 transient=transient,
                 broke=broke,
                 error=error,
+                device_us=device_us,
                 settings=self._settings,
             )
         )
+
+    def withdraw(self, models: Collection[str]) -> int:
+        """Fail the waiting jobs of models that the operator has withdrawn; how many that were."""
+        return sum(
+            self._run(commands.withdraw(tier, model, limit=REAP_LIMIT)) for tier in Tier for model in sorted(models)
+        )
+
+    def rate(self, job_id: str, rating: int, *, owner: str) -> Job:
+        """Keep the owner's rating, instead of an earlier one.
+
+        Raises:
+            JobNotRateable: it did not succeed, or its record is archived.
+        """
+        return self._run(commands.rate(job_id, rating, owner=owner, sealer=self._sealer))
 
     def filed(self, attempts: Sequence[tuple[str, str]]) -> list[Filed]:
         """What records say of the files of these jobs' attempts; '' as attempt for those that came with the job."""
@@ -383,6 +409,10 @@ class AsyncJobStore:
         """
         await self._run(commands.admission(job, idempotency=idempotency, settings=self._settings, terms=terms))
 
+    async def quote(self, params: GenerationParams, tier: Tier) -> Quote:
+        """What a job of this recipe would take."""
+        return await self._run(commands.quote(params, tier))
+
     async def get(self, job_id: str, *, owner: str) -> Job:
         job = await self._run(commands.get(job_id, owner=owner, sealer=self._sealer))
         if job is None:
@@ -411,6 +441,9 @@ class AsyncJobStore:
 
     async def cancel(self, job_id: str, *, owner: str) -> Job:
         return await self._run(commands.cancel(job_id, owner=owner, sealer=self._sealer))
+
+    async def rate(self, job_id: str, rating: int, *, owner: str) -> Job:
+        return await self._run(commands.rate(job_id, rating, owner=owner, sealer=self._sealer))
 
     async def delete(self, job_id: str, *, owner: str) -> None:
         await self._run(commands.delete(job_id, owner=owner, settings=self._settings))

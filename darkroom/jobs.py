@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 
+from darkroom.costs import Cost, Price
 from darkroom.judgements import Judgement, Waived
 from darkroom.params import GenerationParams, WebhookChoice
 
@@ -140,9 +141,14 @@ class Job:
     appeal_of: str | None = None  # the refused job that this one makes up for
     waived: tuple[Waived, ...] = ()  # findings that decide nothing in this job
     withheld: tuple[int, ...] = ()  # images taken down after their release
-    schema: int = SCHEMA
+    route: str | None = None  # alias and version that led to the recipe's model, where an alias was asked for
+    shadow: bool = False  # repeats another job on another model; nobody sees what it makes
+    rating: int | None = None  # its owner's, from 1 to 5
     request_id: str = ""  # of the request that made it, for logs
     traceparent: str = ""  # of the trace that it belongs to (W3C); empty where nothing is traced
+    price: Price | None = None  # of a device second, as it was when the job was taken
+    cost: Cost = Cost()
+    schema: int = SCHEMA
 
     @property
     def rewritten(self) -> bool:

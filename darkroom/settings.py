@@ -141,6 +141,14 @@ class OwnersSettings(_Settings):
         return self
 
 
+class PriceSettings(_Settings):
+    """What device time costs."""
+
+    prices_file: Path | None = Field(
+        None, description="File of prices by model and plan (`prices.toml`); unset: time is counted, nothing is asked for."
+    )
+
+
 class SecretSettings(_Settings):
     """What seals prompts and secrets at rest."""
 
@@ -231,6 +239,10 @@ class WorkerSettings(_Settings):
     """The process round the engine."""
 
     worker_tiers: str = Field("preview,standard,quality", description="Tiers this worker serves, comma-separated.")
+    helps: str = Field(
+        "", description="Tiers of other pools that this worker helps while its own have no work, comma-separated."
+    )
+    help_idle_seconds: float = Field(5.0, ge=0, description="Time without work of its own before a worker helps.")
     worker_concurrency: int = Field(16, ge=1, le=256, description="Jobs in hand at once (task threads).")
     max_rows: int = Field(
         16, ge=1, le=512, description="Most rows of one forward; a guided image takes two, a safe-guided one three."
@@ -256,6 +268,19 @@ class WorkerSettings(_Settings):
     def tiers(self) -> tuple[Tier, ...]:
         """The tiers by name, in the order given."""
         return tuple(Tier(name.strip()) for name in self.worker_tiers.split(","))
+
+    @property
+    def helped_tiers(self) -> tuple[Tier, ...]:
+        """The tiers to help, in the order given."""
+        return tuple(Tier(name.strip()) for name in self.helps.split(",") if name.strip())
+
+    @model_validator(mode="after")
+    def _helps_fit(self) -> Self:
+        helped = [name.strip() for name in self.helps.split(",") if name.strip()]
+        own = {name.strip() for name in self.worker_tiers.split(",")}
+        if set(helped) - ({str(tier) for tier in Tier} - own) or len(set(helped)) != len(helped):
+            raise ValueError("DARKROOM_HELPS must list tiers that are not in DARKROOM_WORKER_TIERS, each at most once")
+        return self
 
     @model_validator(mode="after")
     def _values_fit_together(self) -> Self:
@@ -579,6 +604,7 @@ ALL_SETTINGS: tuple[type[_Settings], ...] = (
     RedisSettings,
     JobSettings,
     OwnersSettings,
+    PriceSettings,
     SecretSettings,
     ObjectStoreSettings,
     CatalogueSettings,

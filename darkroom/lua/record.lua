@@ -24,7 +24,8 @@
 -- darkroom:owner:OWNER      zset    all ids of an owner, by place
 -- darkroom:idempotency:...  hash    fingerprint and job of an Idempotency-Key, with a TTL
 -- darkroom:claim:...        string  job that a claim's nonce got, with a TTL
--- darkroom:rates            hash    moving averages: TIER = run seconds of a job, TIER:MODEL = seconds per unit of cost
+-- darkroom:rates            hash    moving averages: TIER = run seconds of a job, TIER:MODEL = seconds per unit of cost,
+--                                   device:MODEL = device microseconds per unit of cost
 -- darkroom:place            string  counter that gives each submission its place
 --
 -- LEGAL (status -> set of statuses it may become) stands above this text, written from darkroom.jobs.TRANSITIONS.
@@ -184,9 +185,16 @@ end
 local function transition(id, job, to, fields, now)
   assert(LEGAL[job.status] and LEGAL[job.status][to], 'illegal transition ' .. job.status .. ' -> ' .. to)
   leave(id, job)
+  if job.status == 'running' then
+    count_arm(job, to, now)
+    close_attempt(job, fields, now)
+  end
   fields.status = to
   if to ~= 'queued' and to ~= 'running' then redis.call('ZREM', 'darkroom:deadlines', id) end
-  if is_terminal(to) then fields.finished_at = stamp(now) end
+  if is_terminal(to) then
+    fields.finished_at = stamp(now)
+    close_account(job, to, fields, now)
+  end
   set_fields(id, job, fields)
   enter(id, job, now)
   if to == 'queued' then publish(id, job, 'requeued', now) end

@@ -1,11 +1,11 @@
 -- (new) -> queued | blocked, unless a cap stands against it. Idempotent: a repeated call finds the record it wrote.
 -- ARGV: 1 id, 2 deadline seconds or '', 3 idempotency key name or '', 4 fingerprint, 5 its TTL in seconds,
 --       6 age cap in seconds, 7 most waiting jobs of all owners, 8 most of this owner or '', 9 cost a minute or '',
---       10 cost a day or '', 11... field, value pairs of the record
+--       10 cost a day or '', 11 billionths of a currency a day or '', 12... field, value pairs of the record
 -- Answer: {'new' | 'replayed' | 'mismatch', place or 0, flat record}, or, with nothing stored,
---         {'suspended' | 'overloaded' | 'queued' | 'cost' | 'budget', 0, {quota, left, seconds until it is whole, seconds to wait}}
+--         {'suspended' | 'overloaded' | 'queued' | 'cost' | 'budget' | 'spend', 0, {quota, left, seconds until it is whole, seconds to wait}}
 -- Writes: darkroom:job, darkroom:owner, darkroom:ready or darkroom:ended, darkroom:deadlines, darkroom:idempotency,
---         the keys of fair.lua and caps.lua
+--         the keys of fair.lua, caps.lua and usage.lua
 -- Needs: caps
 local id, deadline, idempotency, fingerprint = ARGV[1], ARGV[2], ARGV[3], ARGV[4]
 
@@ -25,17 +25,20 @@ if known then return {'new', place(known), flat_record(id)} end
 
 local now = clock()
 local job = {}
-for i = 11, #ARGV, 2 do job[ARGV[i]] = ARGV[i + 1] end
+for i = 12, #ARGV, 2 do job[ARGV[i]] = ARGV[i + 1] end
 
-local caps = {unpack(ARGV, 7, 10)}
+local caps = {unpack(ARGV, 7, 11)}
 local refused = refusal(job, caps, now)
 if refused then return refused end
-book(job, caps, now)
 
-redis.call('HSET', job_key(id), unpack(ARGV, 11))
-local fields = {created_at = stamp(now), place = redis.call('INCR', 'darkroom:place')}
+redis.call('HSET', job_key(id), unpack(ARGV, 12))
+local reserved = book(job, caps, now)
+local fields = {reserved = whole(reserved), created_at = stamp(now), place = redis.call('INCR', 'darkroom:place')}
 fields.rank = stamp(now - tonumber(job.priority or 0) * tonumber(ARGV[6]))
-if is_terminal(job.status) then fields.finished_at = stamp(now) end
+if is_terminal(job.status) then
+  fields.finished_at = stamp(now)
+  close_account(job, job.status, fields, now)
+end
 if deadline ~= '' and not is_terminal(job.status) then
   fields.deadline_at = stamp(now + tonumber(deadline))
   redis.call('ZADD', 'darkroom:deadlines', fields.deadline_at, id)

@@ -7,6 +7,7 @@ from dataclasses import fields, replace
 
 import pytest
 
+from darkroom.costs import Cost, Price
 from darkroom.errors import SealBroken
 from darkroom.job_record import cost, decode_flat, decode_job, encode_job
 from darkroom.jobs import SCHEMA, JobError, JobStatus, Progress, ReviewStep, Texts, Tier
@@ -42,6 +43,8 @@ FULL = make_job(
     original=Texts("zarn", "amsel"),
     key="0123456789ab",
     request_id="req_1",
+    price=Price(600_000, "EUR"),
+    cost=Cost(device_us=3, billed_us=2, spent=5, billed=4),
     traceparent="00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01",
 )
 TIMES = {"created_at": "1.5", "started_at": "2.5", "finished_at": "3.5", "deadline_at": "4.5"}
