@@ -1,0 +1,297 @@
+"""How well `darkroom plan` foretells waits: a measured service against the simulation of the same arrivals.
+
+Each round measures the engine's profile first (forwards, an image beside its steps, what a job takes beside its
+images), then sends three courses of mixed jobs to a real service with one worker: all at once, above and below what the
+worker can do. The simulation is given the profile and when each job of which kind came, and nothing of the outcome. The
+model and the engine run with one PyTorch thread, so that service, engine and caller share two cores.
+
+    python -m bench.plan models/darkroom-tiny      # writes bench/plan.md and .json
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import platform
+import random
+import signal
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import httpx2
+import torch
+
+from bench.engine.jobs import TRACE_WEIGHTS
+from cli.capacity.demand import Kind
+from cli.capacity.profile import EngineProfile
+from cli.capacity.simulation import Arrival, at_quantile, replay
+from engine import Engine, ImageRequest, PipelineSpec
+
+SIDE, GUIDANCE, SCHEDULER, PROMPT = 128, 3.0, "dpmpp_2m", "a red circle on a blue background"
+TOGETHER = (1, 2, 4, 8)  # guided images in one burst of the profile
+FEW, MANY = 6, 26  # their steps: the difference is steps alone
+REPEATS = 3
+LOADS = {"at once": None, "1.5 of what fits": 1.5, "0.8 of what fits": 0.8}
+TARGET = 0.20
+QUANTILES = (0.50, 0.95)
+
+CATALOGUE = """\
+[models.measured]
+source = {{ folder = {folder} }}
+licence = "see its card"
+native_sizes = [[{side}, {side}]]
+"""
+
+TABLE = """\
+# What the plan foretells, and what is measured
+
+`darkroom plan`'s simulation against a running service: one worker with one PyTorch thread, darkroom-tiny at 128 x 128
+pixels, {jobs} jobs a course of 4, 20, 30 and 50 steps, guided. The profile is measured before each round, the arrivals
+are those of the run; nothing else is known to the simulation. Wait: from submission to the claim. {rounds} rounds,
+each with its own arrivals; medians over the rounds, with the range of the ratio. {machine}, {cores} cores, load {load}
+before and {load_after} after; torch {torch}.
+
+| arrivals | wait | measured, s | foretold, s | foretold / measured | range | within {target:.0%} |
+|---|---|---|---|---|---|---|
+{rows}
+
+"Within" counts the single rounds. A forward of 16 rows took {full:.1f} ms at the median of the rounds, {spread}.
+
+Made by `python -m bench.plan models/darkroom-tiny`; every wait of every round is in `plan.json`.
+"""
+
+
+@dataclass(frozen=True)
+class Course:
+    """One measured course of jobs and what was foretold of it; waits in seconds, sorted."""
+
+    arrivals: str
+    measured: Sequence[float]
+    foretold: Sequence[float]
+
+    def ratio(self, quantile: float) -> float:
+        return at_quantile(self.foretold, quantile) / at_quantile(self.measured, quantile)
+
+    def summary(self) -> str:
+        pairs = [(at_quantile(self.foretold, each), at_quantile(self.measured, each)) for each in QUANTILES]
+        return f"{self.arrivals}: " + ", ".join(
+            f"{foretold:.2f} s for {measured:.2f} s" for foretold, measured in pairs
+        )
+
+
+class Service:
+    """A caller of the running service."""
+
+    def __init__(self, url: str, api_key: str) -> None:
+        self.http = httpx2.Client(base_url=url, headers={"Authorization": f"Bearer {api_key}"}, timeout=60)
+
+    def submit(self, steps: int, seed: int) -> str:
+        body = {
+            "prompt": PROMPT,
+            "seed": seed,
+            "scheduler": SCHEDULER,
+            "num_inference_steps": steps,
+            "guidance_scale": GUIDANCE,
+        }
+        submitted = self.http.post("/generate", json=body)
+        submitted.raise_for_status()
+        return submitted.headers["location"]
+
+    def ended(self, location: str) -> dict[str, Any]:
+        while True:
+            job: dict[str, Any] = self.http.get(location).json()
+            if job["finished_at"]:
+                assert job["status"] == "succeeded", job["error"]
+                return job
+            time.sleep(0.5)  # the caller must not take the cores from those it measures
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("model", type=Path, help="a folder in diffusers' format")
+    parser.add_argument("--jobs", type=int, default=80, help="of one course")
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--out", type=Path, default=Path(__file__).with_suffix(".md"))
+    options = parser.parse_args()
+
+    torch.set_num_threads(1)
+    load = os.getloadavg()[0]
+    courses: list[Course] = []
+    profiles: list[EngineProfile] = []
+    spec = PipelineSpec("measured", str(options.model.absolute()))
+    with Engine({"measured": spec}, profile_seconds=0.0) as engine, running_service(options.model) as service:
+        engine.load("measured")
+        service.ended(service.submit(FEW, 0))  # warm
+        for number in range(options.rounds):
+            profile = measure_profile(engine, service)
+            profiles.append(profile)
+            for arrivals, share in LOADS.items():
+                course = measure(service, profile, arrivals, share, jobs=options.jobs, seed=number)
+                courses.append(course)
+                print(f"round {number + 1}, {course.summary()}", file=sys.stderr, flush=True)
+    facts = {
+        "date": datetime.now(UTC).date().isoformat(),
+        "jobs": options.jobs,
+        "rounds": options.rounds,
+        "machine": platform.machine(),
+        "cores": os.cpu_count(),
+        "load": round(load, 1),
+        "load_after": round(os.getloadavg()[0], 1),
+        "torch": torch.__version__,
+        "target": TARGET,
+    }
+    _write(options.out, facts, courses, profiles)
+
+
+def measure_profile(engine: Engine, service: Service) -> EngineProfile:
+    """Of the engine in this process, and of single jobs through the service."""
+    for together in TOGETHER:
+        _burst(engine, together, FEW)  # warm
+    times: dict[tuple[int, int], list[float]] = {
+        (together, steps): [] for together in TOGETHER for steps in (FEW, MANY)
+    }
+    for _ in range(REPEATS):
+        for (together, steps), seconds in times.items():
+            seconds.append(_burst(engine, together, steps))
+    medians = {key: statistics.median(seconds) for key, seconds in times.items()}
+    rows = {2 * each: (medians[each, MANY] - medians[each, FEW]) / (MANY - FEW) for each in TOGETHER}
+    image = statistics.median((medians[each, FEW] - FEW * rows[2 * each]) / each for each in TOGETHER)
+    alone = [_run_seconds(service.ended(service.submit(MANY, seed))) for seed in range(2 * REPEATS)]
+    beside = max(statistics.median(alone) - MANY * rows[2] - image, 0.0)
+    return EngineProfile(
+        name="darkroom-tiny, one thread",
+        basis="measured just before",
+        side=SIDE,
+        rows=rows,
+        image_seconds=max(image, 0.0),
+        claim_seconds=beside / 3,
+        finish_seconds=beside * 2 / 3,
+    )
+
+
+def measure(
+    service: Service, profile: EngineProfile, arrivals: str, share: float | None, *, jobs: int, seed: int
+) -> Course:
+    """Send a course, wait for its end, and simulate what came."""
+    generator = random.Random(f"{arrivals} {seed}")
+    steps = generator.choices(tuple(TRACE_WEIGHTS), tuple(TRACE_WEIGHTS.values()), k=jobs)
+    rate = (share or 1.0) / _job_seconds(profile)
+    locations, began, at = [], time.monotonic(), 0.0
+    for number, count in enumerate(steps):
+        at += generator.expovariate(rate) if share else 0.0
+        time.sleep(max(began + at - time.monotonic(), 0.0))
+        locations.append(service.submit(count, number))
+    ended = [service.ended(location) for location in locations]
+    created = [_timestamp(job, "created_at") for job in ended]
+    came: list[Arrival] = [(at - created[0], _kind(count)) for at, count in zip(created, steps, strict=True)]
+    outcome = replay(came, profile, workers=1, generator=random.Random(seed))
+    return Course(
+        arrivals,
+        measured=sorted(_timestamp(job, "started_at") - _timestamp(job, "created_at") for job in ended),
+        foretold=outcome.waits,
+    )
+
+
+def _job_seconds(profile: EngineProfile) -> float:
+    """Of the device for one job of the mix, where forwards are full."""
+    mean = sum(steps * weight for steps, weight in TRACE_WEIGHTS.items()) / sum(TRACE_WEIGHTS.values())
+    return mean * profile.forward(2 * max(TOGETHER), SIDE**2) / max(TOGETHER) + profile.image(SIDE**2)
+
+
+def _kind(steps: int) -> Kind:
+    return Kind(steps=steps, width=SIDE, height=SIDE)
+
+
+def _burst(engine: Engine, together: int, steps: int) -> float:
+    began = time.perf_counter()
+    handles = [engine.submit("measured", _request(steps, seed)) for seed in range(together)]
+    for handle in handles:
+        handle.future.result()
+    return time.perf_counter() - began
+
+
+def _request(steps: int, seed: int) -> ImageRequest:
+    return ImageRequest(
+        prompt=PROMPT,
+        negative_prompt="",
+        width=SIDE,
+        height=SIDE,
+        num_inference_steps=steps,
+        guidance_scale=GUIDANCE,
+        scheduler=SCHEDULER,
+        seed=seed,
+    )
+
+
+def _run_seconds(job: dict[str, Any]) -> float:
+    return _timestamp(job, "finished_at") - _timestamp(job, "started_at")
+
+
+def _timestamp(job: dict[str, Any], name: str) -> float:
+    return datetime.fromisoformat(job[name]).timestamp()
+
+
+@contextmanager
+def running_service(model: Path) -> Iterator[Service]:
+    """`darkroom up` on a fresh folder and free ports, stopped at the end."""
+    with tempfile.TemporaryDirectory() as folder:
+        catalogue = Path(folder) / "catalogue.toml"
+        catalogue.write_text(CATALOGUE.format(folder=json.dumps(str(model.absolute())), side=SIDE), encoding="utf-8")
+        environment = {
+            **os.environ,
+            "DARKROOM_CATALOGUE": str(catalogue),
+            "DARKROOM_TORCH_THREADS": "1",
+            "DARKROOM_PROFILE_SECONDS": "0",
+        }
+        command = [sys.executable, "-m", "cli", "up", "--port", "0", "--data", f"{folder}/data", "--json"]
+        with subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, text=True) as process:
+            try:
+                assert process.stdout is not None
+                facts = json.loads(process.stdout.readline())
+                service = Service(facts["url"], facts["api_key"])
+                with service.http:
+                    yield service
+            finally:
+                process.send_signal(signal.SIGTERM)
+                process.wait(60)
+
+
+def _write(out: Path, facts: dict[str, Any], courses: Sequence[Course], profiles: Sequence[EngineProfile]) -> None:
+    full = [1_000 * profile.rows[2 * max(TOGETHER)] for profile in profiles]
+    rows = "\n".join(_line(arrivals, quantile, courses) for arrivals in LOADS for quantile in QUANTILES)
+    spread = f"{min(full):.1f} to {max(full):.1f}"
+    text = TABLE.format(**facts, rows=rows, full=statistics.median(full), spread=spread)
+    out.write_text(text, encoding="utf-8")
+    report = {
+        **facts,
+        "profiles": [profile.model_dump() for profile in profiles],
+        "courses": [asdict(course) for course in courses],
+    }
+    out.with_suffix(".json").write_text(json.dumps(report, indent=1) + "\n", encoding="utf-8")
+    print(text)
+
+
+def _line(arrivals: str, quantile: float, courses: Sequence[Course]) -> str:
+    own = [course for course in courses if course.arrivals == arrivals]
+    ratios = [course.ratio(quantile) for course in own]
+    within = sum(abs(ratio - 1) <= TARGET for ratio in ratios)
+    measured = statistics.median(at_quantile(course.measured, quantile) for course in own)
+    foretold = statistics.median(at_quantile(course.foretold, quantile) for course in own)
+    return (
+        f"| {arrivals} | p{100 * quantile:.0f} | {measured:.2f} | {foretold:.2f} |"
+        f" **{statistics.median(ratios):.2f}** | {min(ratios):.2f} to {max(ratios):.2f} | {within} of {len(own)} |"
+    )
+
+
+if __name__ == "__main__":
+    main()
