@@ -9,13 +9,12 @@ import sys
 
 import typer
 
-from cli import audit, jobs, keys, owners, policies, queue, references, takedown, webhooks
+from cli import audit, jobs, keys, models, owners, policies, queue, references, takedown, webhooks
 from cli.adapters import adapters
 from cli.console import say
 from cli.demo import demo
 from cli.doctor.command import doctor
 from cli.generate import generate
-from cli.models import models
 from cli.plan import plan
 from cli.replay import replay
 from cli.up import up
@@ -32,7 +31,6 @@ app = typer.Typer(
 )
 app.command()(up)
 app.command()(generate)
-app.command()(models)
 app.command()(adapters)
 app.command()(demo)
 app.command()(plan)
@@ -44,6 +42,7 @@ app.add_typer(audit.app, name="audit")
 app.add_typer(takedown.app, name="hold")
 app.add_typer(jobs.app, name="jobs")
 app.add_typer(keys.app, name="keys")
+app.add_typer(models.app, name="models")
 app.add_typer(owners.app, name="owners")
 app.add_typer(policies.app, name="policies")
 app.add_typer(queue.app, name="queue")

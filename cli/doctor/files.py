@@ -26,7 +26,7 @@ from darkroom.settings import (
 from safety.policy_set import Policies
 from safety.provenance.credentials import Credentials
 
-OF_COMMANDS = frozenset({"DARKROOM_URL", "DARKROOM_API_KEY", "DARKROOM_ADMIN_KEY"})
+OF_COMMANDS = frozenset({"DARKROOM_URL", "DARKROOM_API_KEY", "DARKROOM_ADMIN_KEY", "DARKROOM_MODEL_FOLDER"})
 DAYS_LEFT = 30
 _PAGE = "docs/configuration.md lists every variable with its meaning."
 
