@@ -17,6 +17,7 @@ from cli.doctor.command import doctor
 from cli.generate import generate
 from cli.plan import plan
 from cli.replay import replay
+from cli.top import top
 from cli.up import up
 from cli.verify import verify
 from darkroom import __version__
@@ -35,6 +36,7 @@ app.command()(adapters)
 app.command()(demo)
 app.command()(plan)
 app.command()(doctor)
+app.command()(top)
 app.command()(verify)
 app.command()(replay)
 app.command()(takedown.takedown)

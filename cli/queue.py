@@ -7,6 +7,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated
 
+import redis
 import typer
 
 from cli.connection import Data, running
@@ -49,11 +50,18 @@ def show(*, data: Data = DEFAULT) -> None:
 
 
 @contextmanager
-def queue_control(data: Path) -> Iterator[QueueControl]:
-    """The queue of the service that runs on the data folder, else of DARKROOM_REDIS_URL."""
+def redis_of(data: Path) -> Iterator[redis.Redis]:
+    """The job store of the service that runs on the data folder, else of DARKROOM_REDIS_URL."""
     session = running(data)
     settings = RedisSettings(redis_url=session.redis_url) if session else RedisSettings.from_env()
     with make_redis(settings) as client:
+        yield client
+
+
+@contextmanager
+def queue_control(data: Path) -> Iterator[QueueControl]:
+    """The queue of that service."""
+    with redis_of(data) as client:
         yield QueueControl(client)
 
 
