@@ -15,6 +15,7 @@ from pydantic import BaseModel
 
 from api.oversight_schemas import OVERSIGHT_BODIES
 from api.problems import MEDIA_TYPE, FieldError, Problem
+from api.rating_schemas import RATING_BODIES
 from api.webhook_schemas import REQUEST_BODIES
 from darkroom.catalogue import Catalogue
 from darkroom.params import AdapterChoice, GenerationRequest, WebhookChoice
@@ -121,7 +122,7 @@ def document(app: FastAPI, catalogue: Catalogue) -> dict[str, Any]:
     )
     _drop_framework_errors(spec)
     schemas = spec.setdefault("components", {}).setdefault("schemas", {})
-    bodies: tuple[type[BaseModel], ...] = (FieldError, Problem, *REQUEST_BODIES, *OVERSIGHT_BODIES)
+    bodies: tuple[type[BaseModel], ...] = (FieldError, Problem, *REQUEST_BODIES, *OVERSIGHT_BODIES, *RATING_BODIES)
     for model in bodies:
         schemas[model.__name__] = _schema_of(model)
     schemas["AdapterChoice"] = _schema_of(AdapterChoice)
@@ -143,7 +144,7 @@ def _drop_framework_errors(spec: dict[str, Any]) -> None:
 
 def _request_schema(catalogue: Catalogue) -> dict[str, Any]:
     schema = _schema_of(GenerationRequest)
-    for field, names in (("model", catalogue.models), ("scheduler", SCHEDULERS)):
+    for field, names in (("model", catalogue.names), ("scheduler", SCHEDULERS)):
         described = schema["properties"][field]["description"]
         choices: list[dict[str, Any]] = [{"type": "string", "enum": list(names)}, {"type": "null"}]
         schema["properties"][field] = {"description": described, "anyOf": choices, "default": None}

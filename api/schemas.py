@@ -13,12 +13,14 @@ from typing import Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from api.cost_schemas import CostBody
 from darkroom.appeals import decided_by, may_be_appealed
 from darkroom.catalogue import MAX_SCALE, AdapterSpec, Capability, ModelSpec
 from darkroom.input_limits import MAX_PIXELS, MAX_SIDE
 from darkroom.jobs import ImageRecord, Job, JobError, JobStatus, Tier
 from darkroom.params import MAX_ADAPTERS, MAX_GUIDANCE, MAX_IMAGES, MAX_PROMPT, GenerationParams
 from darkroom.prompt_chunks import MARKERS, MAX_CHUNKS
+from darkroom.routing import alias_of
 from darkroom.schedulers import SchedulerInfo
 
 JOB_ID = "job_01m8z6k2q4v7x9b3n5c8d1f0ga"
@@ -103,6 +105,9 @@ class JobBody(_Body):
     reasons: ReasonsBody | None = Field(description="Why it was refused and how to appeal; null where it was not.")
     appeal_of: str | None = Field(description="The refused job that this one makes up for, after a granted appeal.")
     withheld: tuple[int, ...] = Field(description="Images that were taken down after their release.")
+    cost: CostBody
+    alias: str | None = Field(description="What the request named instead of `params.model`, where that is an alias.")
+    rating: int | None = Field(description="How you rated it, from 1 to 5; null where you have not.")
     links: Links
 
 
@@ -197,6 +202,14 @@ class ModelBody(_Body):
         )
 
 
+class AliasBody(_Body):
+    """A name that stands for a model, or for one of several."""
+
+    name: str
+    default: bool = Field(description="Used when a request names no model.")
+    description: str
+
+
 class RequestLimits(_Body):
     """What holds for every model."""
 
@@ -214,6 +227,7 @@ class ModelList(_Body):
     """What may be asked for."""
 
     models: tuple[ModelBody, ...]
+    aliases: tuple[AliasBody, ...] = Field(description="May be named like models; `params.model` says what was used.")
     limits: RequestLimits
 
 
@@ -329,7 +343,10 @@ def job_body(job: Job, *, place: Place, link: Callable[[Job, ImageRecord], Link]
         error=ErrorBody.from_error(job.error),
         reasons=_reasons_of(job),
         appeal_of=job.appeal_of,
+        cost=CostBody.from_job(job),
         withheld=job.withheld,
+        alias=alias_of(job.route) if job.route else None,
+        rating=job.rating,
         links=links_of(job),
     )
 

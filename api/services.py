@@ -29,6 +29,7 @@ from darkroom.outbox import Outbox
 from darkroom.owner_labels import OwnerLabels
 from darkroom.owners import Owners
 from darkroom.policy_approvals import approval_of
+from darkroom.prices import Prices
 from darkroom.redis_client import make_async_redis, make_redis
 from darkroom.review import ReviewQueue
 from darkroom.review_sessions import ReviewSessions
@@ -39,6 +40,7 @@ from darkroom.settings import (
     JobSettings,
     ObjectStoreSettings,
     OwnersSettings,
+    PriceSettings,
     ProvenanceSettings,
     RedisSettings,
     ReviewSettings,
@@ -106,6 +108,7 @@ class Services:
     board: RouteBoard
     owners: Owners = field(default_factory=Owners)
     owner_labels: OwnerLabels = field(default_factory=lambda: OwnerLabels(Owners()))
+    prices: Prices = field(default_factory=Prices)
 
     @property
     def catalogue(self) -> Catalogue:
@@ -138,6 +141,7 @@ def connect(
     provenance_settings: ProvenanceSettings | None = None,
     rewriter_settings: RewriterSettings | None = None,
     review_settings: ReviewSettings,
+    price_settings: PriceSettings | None = None,
 ) -> Services:
     """Build the services of one API process.
 
@@ -191,4 +195,5 @@ def connect(
         board=RouteBoard(threaded),
         owners=owners,
         owner_labels=OwnerLabels(owners, owners_settings.listed),
+        prices=Prices.from_settings(price_settings or PriceSettings()),
     )

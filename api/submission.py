@@ -16,12 +16,14 @@ import anyio
 import anyio.to_thread
 
 from api import shadows
+from api.cost_schemas import QuoteBody
 from api.inputs import InputStore
-from api.model_routes import route
+from api.model_routes import Routed, route
 from api.prompt_stage import PromptStage
 from api.services import Services
 from api.uploads import Upload
 from darkroom.capabilities import InputImages
+from darkroom.costs import Price
 from darkroom.errors import (
     FieldProblem,
     InvalidParams,
@@ -82,8 +84,9 @@ class Submission:
         self._require_usable_webhook(request)
         inputs = await self._inputs.decode(job_id, upload.files)
         prepared = await anyio.to_thread.run_sync(self._prepare, request, owner, job_id, inputs.images)
-        job = _new_job(job_id, request, prepared, key=key)
         terms, idempotency = self._services.owners.of(owner), _idempotency(request, idempotency_key)
+        price = self._services.prices.of(prepared.params.model, plan=terms.plan)
+        job = _new_job(job_id, request, prepared, key=key, price=price)
         if inputs.files and job.status is JobStatus.QUEUED:
             await self._services.jobs.require_room(job, idempotency=idempotency, terms=terms)
             await self._inputs.put(inputs)
@@ -107,6 +110,30 @@ class Submission:
             await self._note_near_miss(key, prepared.verdict)
         return submitted
 
+    async def quote(self, upload: Upload, *, key: ApiKey) -> QuoteBody:
+        """What the job would take; nothing is stored, and no check reads the prompt.
+
+        Raises:
+            InvalidParams: the model can't do what is asked, or a file is no picture.
+            OwnerSuspended, QuotaExceeded, Overloaded: it would not be taken now.
+        """
+        request, job_id, services = upload.request, new_job_id(), self._services
+        inputs = await self._inputs.decode(job_id, upload.files)
+        params, warnings, _ = await anyio.to_thread.run_sync(self._resolved, request, key.owner, job_id, inputs.images)
+        terms = services.owners.of(key.owner)
+        job = Job(
+            id=job_id,
+            owner=key.owner,
+            status=JobStatus.QUEUED,
+            tier=Tier(request.tier),
+            params=params,
+            created_at=0.0,
+            warnings=warnings,
+            price=services.prices.of(params.model, plan=terms.plan),
+        )
+        await services.jobs.require_room(job, terms=terms)
+        return QuoteBody.from_quote(await services.jobs.quote(params, job.tier), job)
+
     async def issue_ticket(self, job: Job) -> None:
         """Tell the workers of the job's tier; where the broker refuses, the reaper will."""
         tickets = self._services.tickets
@@ -122,17 +149,7 @@ class Submission:
         """The part that may block: a tokenizer is read from disk, checks compute."""
         services = self._services
         policy = self._prompts.policy_for(owner, request.policy)
-        catalogue = services.catalogue
-        routed = route(request.model, catalogue, services.board, owner=owner, job=job_id)
-        complete = functools.partial(
-            resolve,
-            catalogue=catalogue,
-            owner=owner,
-            images=images,
-            draw_seed=lambda: secrets.randbelow(SEEDS),
-            read_prompt=services.prompts.read,
-        )
-        params, warnings = routed.first_able(request, complete)
+        params, warnings, routed = self._resolved(request, owner, job_id, images)
         with span(Step.CHECK_PROMPT):
             verdict = self._prompts.judge(params, policy)
         allowed = policy.image.previews and services.owners.of(owner).previews
@@ -143,6 +160,23 @@ class Submission:
             return _Prepared(params, warnings, verdict, None, routed.alias)
         original = Texts(params.prompt, params.negative_prompt)
         return _Prepared(with_texts(params, verdict.rewrite), warnings, verdict, original, routed.alias)
+
+    def _resolved(
+        self, request: GenerationRequest, owner: str, job_id: str, images: InputImages
+    ) -> tuple[GenerationParams, tuple[str, ...], Routed]:
+        """The recipe, what is unwise in it, and which way its model was chosen."""
+        catalogue = self._services.catalogue
+        routed = route(request.model, catalogue, self._services.board, owner=owner, job=job_id)
+        complete = functools.partial(
+            resolve,
+            catalogue=catalogue,
+            owner=owner,
+            images=images,
+            draw_seed=lambda: secrets.randbelow(SEEDS),
+            read_prompt=self._services.prompts.read,
+        )
+        params, warnings = routed.first_able(request, complete)
+        return params, warnings, routed
 
     def _require_usable_webhook(self, request: GenerationRequest) -> None:
         if request.webhook is None:
@@ -173,7 +207,7 @@ class Submission:
             log.info("job_submitted", status=str(job.status), tier=str(job.tier), model=job.params.model)
 
 
-def _new_job(job_id: str, request: GenerationRequest, prepared: _Prepared, *, key: ApiKey) -> Job:
+def _new_job(job_id: str, request: GenerationRequest, prepared: _Prepared, *, key: ApiKey, price: Price | None) -> Job:
     verdict = prepared.verdict
     blocked = verdict.decision is Decision.BLOCK
     return Job(
@@ -196,6 +230,7 @@ def _new_job(job_id: str, request: GenerationRequest, prepared: _Prepared, *, ke
         route=prepared.alias.route if prepared.alias else None,
         request_id=current_request_id(),
         traceparent=traceparent(),
+        price=price,
     )
 
 

@@ -17,9 +17,10 @@ from typing import Annotated, Any, Literal, Self, TypeVar
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError, model_validator
 
 from darkroom.errors import ConfigurationError
+from darkroom.names import Name
+from darkroom.routing import AliasSpec
 from darkroom.schedulers import SCHEDULERS
 
-Name = Annotated[str, StringConstraints(pattern=r"^[a-z0-9][a-z0-9._-]{0,63}$")]
 Revision = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{40}$")]
 Digest = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$")]
 Owner = Annotated[str, StringConstraints(min_length=1, max_length=128)]
@@ -38,7 +39,7 @@ class _Entry(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
 
-_E = TypeVar("_E", bound=_Entry)
+_E = TypeVar("_E", bound=BaseModel)
 
 
 class Source(_Entry):
@@ -158,7 +159,9 @@ class Catalogue(_Entry):
     models: Mapping[str, ModelSpec]
     adapters: Mapping[str, AdapterSpec] = {}
     embeddings: Mapping[str, EmbeddingSpec] = {}
-    default: str
+    aliases: Mapping[str, AliasSpec] = {}
+    withdrawn: tuple[Name, ...] = ()  # models whose waiting jobs fail; those of one that is merely missing wait
+    default: str  # a model or an alias
 
     def adapters_of(self, owner: str) -> Mapping[str, AdapterSpec]:
         """The adapters that this owner may use; of the others it never hears."""
@@ -170,7 +173,14 @@ class Catalogue(_Entry):
 
     @property
     def default_model(self) -> ModelSpec:
-        return self.models[self.default]
+        """What a request without a model gets, as far as no route decides otherwise."""
+        alias = self.aliases.get(self.default)
+        return self.models[alias.main if alias else self.default]
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """What a request may name as its model."""
+        return (*self.models, *self.aliases)
 
 
 def load_catalogue(path: Path) -> Catalogue:
@@ -185,28 +195,54 @@ def load_catalogue(path: Path) -> Catalogue:
         raise ConfigurationError(f"catalogue {path} can't be read: {error.strerror}") from error
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise ConfigurationError(f"catalogue {path} is not valid TOML: {error}") from error
-    unknown = set(raw) - {"default", *_KINDS}
+    unknown = set(raw) - {"default", "withdrawn", *_TABLES}
     if unknown:
         raise ConfigurationError(f"catalogue {path}: unknown key {min(unknown)!r} at the top level")
-    models = _entries(ModelSpec, raw, path)
+    models, aliases = _entries(ModelSpec, raw, path), _entries(AliasSpec, raw, path)
     catalogue = Catalogue(
         models=models,
+        aliases=aliases,
+        withdrawn=_withdrawn(path, models, raw.get("withdrawn", [])),
         adapters=_entries(AdapterSpec, raw, path),
         embeddings=_entries(EmbeddingSpec, raw, path),
-        default=_default(path, models, raw.get("default")),
+        default=_default(path, models, aliases, raw.get("default")),
     )
     _require_models(path, catalogue)
+    _require_variants(path, catalogue)
     return catalogue
 
 
-def _default(path: Path, models: Mapping[str, ModelSpec], default: object) -> str:
+def _default(
+    path: Path, models: Mapping[str, ModelSpec], aliases: Mapping[str, AliasSpec], default: object
+) -> str:
     if not models:
         raise ConfigurationError(f"catalogue {path} has no [models.NAME] entry")
     if default is None and len(models) == 1:
         return next(iter(models))
-    if not isinstance(default, str) or default not in models:
-        raise ConfigurationError(f"catalogue {path}: `default` must name one of {', '.join(models)}")
+    names = (*models, *aliases)
+    if not isinstance(default, str) or default not in names:
+        raise ConfigurationError(f"catalogue {path}: `default` must name one of {', '.join(names)}")
     return default
+
+
+def _withdrawn(path: Path, models: Mapping[str, ModelSpec], names: object) -> tuple[str, ...]:
+    if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
+        raise ConfigurationError(f"catalogue {path}: `withdrawn` must be a list of names")
+    listed = next((name for name in names if name in models), None)
+    if listed is not None:
+        raise ConfigurationError(f"catalogue {path}: {listed} is withdrawn, so it must not have an entry any more")
+    return tuple(names)
+
+
+def _require_variants(path: Path, catalogue: Catalogue) -> None:
+    """Every model that an alias means is there, and no model bears an alias's name."""
+    for alias in catalogue.aliases.values():
+        where = f"catalogue {path}: aliases.{alias.name}"
+        if alias.name in catalogue.models:
+            raise ConfigurationError(f"{where}: a model has this name already")
+        missing = next((model for model in alias.models if model not in catalogue.models), None)
+        if missing is not None:
+            raise ConfigurationError(f"{where}: {missing} is no model of this catalogue")
 
 
 def _require_models(path: Path, catalogue: Catalogue) -> None:
@@ -239,7 +275,7 @@ def _require_own_tokens(path: Path, catalogue: Catalogue) -> None:
 
 
 def _entries(kind: type[_E], raw: Mapping[str, Any], path: Path) -> dict[str, _E]:
-    table = next(name for name, listed in _KINDS.items() if listed is kind)
+    table = next(name for name, listed in _TABLES.items() if listed is kind)
     return {name: _entry(kind, path, table, name, body) for name, body in _table(raw, table, path)}
 
 
@@ -280,7 +316,7 @@ def _rooted(body: dict[str, Any], root: Path) -> dict[str, Any]:
     return rooted
 
 
-def _fault_on_disk(entry: _Entry) -> str | None:
+def _fault_on_disk(entry: BaseModel) -> str | None:
     """What is wrong with the files that an entry names."""
     if isinstance(entry, AdapterSpec | EmbeddingSpec):
         return _file_fault(entry.file, entry.sha256)
@@ -326,4 +362,9 @@ def _unet_channels(folder: Path | None) -> int | None:
     return channels if isinstance(channels, int) else None
 
 
-_KINDS: Mapping[str, type[_Entry]] = {"models": ModelSpec, "adapters": AdapterSpec, "embeddings": EmbeddingSpec}
+_TABLES: Mapping[str, type[BaseModel]] = {
+    "models": ModelSpec,
+    "adapters": AdapterSpec,
+    "embeddings": EmbeddingSpec,
+    "aliases": AliasSpec,
+}

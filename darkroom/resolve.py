@@ -107,8 +107,8 @@ def _find_model(name: str | None, catalogue: Catalogue) -> ModelSpec:
         return catalogue.default_model
     if name in catalogue.models:
         return catalogue.models[name]
-    nearest = nearest_name(name, catalogue.models)
-    problem = FieldProblem("model", "the catalogue has no such model", ", ".join(catalogue.models), nearest)
+    nearest = nearest_name(name, catalogue.names)
+    problem = FieldProblem("model", "the catalogue has no such model", ", ".join(catalogue.names), nearest)
     raise InvalidParams([problem])
 
 

@@ -29,6 +29,12 @@ class PromptReader:
         self._models: dict[str, tuple[Tokenize, Vocabulary] | None] = {}
         self._lock = threading.Lock()
 
+    def replace(self, embeddings: Mapping[str, EmbeddingSpec]) -> None:
+        """Read every model's files anew, with these words."""
+        with self._lock:
+            self._embeddings = tuple(embeddings.values())
+            self._models.clear()
+
     def read(self, spec: ModelSpec, text: str) -> Plan | None:
         """How the model will read the prompt, or None without a tokenizer file."""
         with self._lock:

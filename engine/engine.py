@@ -116,6 +116,10 @@ class Engine:
     def __exit__(self, *_: object) -> None:
         self.stop()
 
+    def add(self, pipeline: PipelineSpec) -> None:
+        """Take one model more, which is loaded when somebody asks or at first use; any thread but the device's may."""
+        self._loader.add(pipeline)
+
     def load(self, model: str) -> None:
         """Load a model now and wait for it; any thread but the device's may call.
 

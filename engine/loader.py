@@ -82,6 +82,10 @@ class Loader:
                 ).start()
             return load
 
+    def add(self, spec: PipelineSpec) -> None:
+        """Know one model more. One of the same name stays as it is, loaded or not."""
+        self._specs.setdefault(spec.name, spec)
+
     def ready(self, model: str) -> Family | None:
         """The model, or None while it loads.
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import secrets
 import time
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 
 from celery.exceptions import Reject
 
@@ -70,23 +70,40 @@ class Work:
             claim = self._claim(tier)
             if claim is not None:
                 _tell_claim(claim, Moment(began, unix_time()))
-                with self._hands.job(alone=claim.alone):
-                    self._carry(claim)
+                if self._carry(claim) is Outcome.HANDED_BACK:
+                    raise Reject("the worker is draining", requeue=True)
 
-    def _carry(self, claim: Claim) -> None:
+    def help(self, tier: Tier, *, is_unwelcome: Callable[[], bool]) -> Outcome | None:
+        """Carry one job of a tier that this process gets no tickets of; None where there is none to take.
+
+        Suspects are left to their own pool. The job goes back to the queue once `is_unwelcome` says so.
+        """
+        try:
+            claim = self._claim(tier, suspects=False)
+        except Reject:
+            return None
+        if claim is None:
+            return None
+        log.info("job_helped", job_id=claim.job.id, tier=tier.value)
+        return self._carry(claim, is_unwelcome)
+
+    def serve(self, models: Collection[str]) -> None:
+        """Claim jobs of these models from now on, and of no others."""
+        self._models = frozenset(models)
+
+    def _carry(self, claim: Claim, is_unwelcome: Callable[[], bool] = lambda: False) -> Outcome:
         params = claim.job.params
         shape = f"{params.model}@{params.width}x{params.height}"
         self._shapes.append(shape)
         try:
-            outcome = self._runner.run(claim)
+            with self._hands.job(alone=claim.alone):
+                return self._runner.run(claim, is_unwelcome=is_unwelcome)
         except Exception as error:  # noqa: BLE001 - a bug ends one job, never the thread
             log.error("job_met_a_bug", job_id=claim.job.id, error=type(error).__name__, frames=frames(error))  # noqa: TRY400
             self._runner.fail(claim)
-            return
+            return Outcome.ENDED
         finally:
             self._shapes.remove(shape)
-        if outcome is Outcome.HANDED_BACK:
-            raise Reject("the worker is draining", requeue=True)
 
     def _await_room(self) -> None:
         """A job claimed by a full engine would wait here while another worker may be idle."""
@@ -96,7 +113,7 @@ class Work:
             time.sleep(ROOM_POLL_SECONDS)
         raise Reject("the worker is draining", requeue=True)
 
-    def _claim(self, tier: Tier) -> Claim | None:
+    def _claim(self, tier: Tier, *, suspects: bool = True) -> Claim | None:
         """Insist with one nonce: a call whose reply was lost may have taken a job, which must not be left lying."""
         nonce = secrets.token_hex(8)
         while not self._drain.begun:
@@ -109,9 +126,12 @@ class Work:
                     lease_seconds=self._lease_seconds,
                     models=self._models,
                     suspects_last=self._hands.resting,
+                    suspects=suspects,
                     warm={*self._engine.stats().models, *self._shapes},
                 )
             except ClaimHeld:
+                if not suspects:
+                    return None
                 self._hands.await_empty(since=emptied, seconds=HOLD_SECONDS)
             except JobStoreUnavailable:
                 log.warning("claim_failed", tier=tier.value)

@@ -7,7 +7,7 @@ from fastapi import APIRouter
 from api.auth import AnyKey
 from api.dependencies import ServicesDep, SettingsDep
 from api.openapi import errors
-from api.schemas import ModelBody, ModelList, RequestLimits, SchedulerBody, SchedulerList
+from api.schemas import AliasBody, ModelBody, ModelList, RequestLimits, SchedulerBody, SchedulerList
 from darkroom.schedulers import SCHEDULERS
 
 router = APIRouter(tags=["catalogue"])
@@ -21,7 +21,13 @@ async def list_models(_key: AnyKey, services: ServicesDep, settings: SettingsDep
         ModelBody.from_spec(spec, default=name == catalogue.default, embeddings=catalogue.tokens_of(name))
         for name, spec in catalogue.models.items()
     ]
-    return ModelList(models=tuple(models), limits=RequestLimits(input_image_bytes=settings.max_image_bytes))
+    aliases = tuple(
+        AliasBody(name=alias.name, default=alias.name == catalogue.default, description=alias.description)
+        for alias in catalogue.aliases.values()
+    )
+    return ModelList(
+        models=tuple(models), aliases=aliases, limits=RequestLimits(input_image_bytes=settings.max_image_bytes)
+    )
 
 
 @router.get("/schedulers", summary="List the noise schedulers", responses=errors(401, 429, 503))

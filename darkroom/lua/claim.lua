@@ -2,9 +2,9 @@
 -- decided here alone. Overdue jobs met on the way become expired. Idempotent: the nonce brings back the claim it already
 -- got. Suspects come first, or last where the worker wants a rest from them (isolation.lua).
 -- Among owners whose turns lie no more than one job apart, and among an owner's jobs of one priority, what the worker has
--- warm goes first, unless a job older than the age cap would be overtaken.
+-- warm goes first, unless a job older than the age cap would be overtaken. Shadow runs come after everything else.
 -- ARGV: 1 tier, 2 worker, 3 nonce, 4 lease seconds, 5 highest schema, 6 '*' or JSON list of models,
---       7 '1' for suspects last, 8 age cap in seconds, 9 JSON list of what is warm: 'MODEL' loaded, 'MODEL@WxH' running
+--       7 '1' for suspects last, '2' for none, 8 age cap in seconds, 9 JSON list of what is warm: 'MODEL' loaded, 'MODEL@WxH' running
 -- Answer: flat record; {} where nothing can be claimed; 'hold' where the worker has to finish what it has first
 -- Writes: darkroom:job, darkroom:ready, darkroom:suspects, darkroom:leases, darkroom:own, darkroom:claim, darkroom:dead,
 --         darkroom:drain, darkroom:draining, the keys of fair.lua; darkroom:ended for overdue jobs
@@ -151,8 +151,14 @@ local function let_pass(owner, turn)
   if turn < now_served then redis.call('ZADD', turns_key(tier), 'XX', exactly(now_served), owner) end
 end
 
+-- Nobody's turn, so it costs none.
+local function choose_shadow()
+  local found = best_of(SHADOW)
+  return found and not at_cap(found.job) and found or nil
+end
+
 local function choose()
-  local turns = redis.call('ZRANGE', turns_key(tier), 0, -1, 'WITHSCORES')
+  local turns = turns_of_owners(tier)
   local best, limit
   local neighbours = 0
   for i = 1, #turns, 2 do
@@ -180,11 +186,13 @@ end
 
 local function take_ready()
   adopt()
-  local found = choose()
+  local found = choose() or choose_shadow()
   if not found then return nil end
   take(found.id, found.job)
-  charge(found.job, found.turn)
-  set_fields(found.id, found.job, {charged = exactly(charge_of(found.job))})
+  if found.turn then
+    charge(found.job, found.turn)
+    set_fields(found.id, found.job, {charged = exactly(charge_of(found.job))})
+  end
   return flat_record(found.id)
 end
 
@@ -195,5 +203,6 @@ local function take_suspect()
 end
 
 if must_hold(tier, worker) then return 'hold' end
+if ARGV[7] == '2' then return take_ready() or {} end
 if ARGV[7] == '1' then return take_ready() or take_suspect() or {} end
 return take_suspect() or take_ready() or {}

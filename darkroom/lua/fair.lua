@@ -15,6 +15,7 @@
 -- darkroom:suspended              set     owners whose jobs stay queued, and who submit none
 -- darkroom:paused:tiers, darkroom:paused:models   sets  whose jobs stay queued
 
+local SHADOW = '@shadow' -- stands where an owner does, for shadow runs: they have no turn and come last
 local UNIT = 1e6 -- step-pixels of one point of charge
 
 local function turns_key(tier) return 'darkroom:turns:' .. tier end
@@ -26,6 +27,17 @@ local function lanes_key(tier, owner) return 'darkroom:lanes:' .. tier .. ':' ..
 local function lane_key(tier, model, owner) return 'darkroom:lane:' .. tier .. ':' .. model .. ':' .. owner end
 local function waiting_key(owner) return 'darkroom:waiting:' .. owner end
 local function running_key(owner) return 'darkroom:running:' .. owner end
+
+-- Owners with a job in line and their turns, the earliest first: {owner, turn, owner, turn...}
+local function turns_of_owners(tier)
+  local turns, real = redis.call('ZRANGE', turns_key(tier), 0, -1, 'WITHSCORES'), {}
+  for i = 1, #turns, 2 do
+    if turns[i] ~= SHADOW then
+      real[#real + 1], real[#real + 2] = turns[i], turns[i + 1]
+    end
+  end
+  return real
+end
 
 local function virtual_time(tier) return tonumber(redis.call('GET', virtual_key(tier)) or 0) end
 
@@ -92,7 +104,7 @@ local function is_paused(model) return redis.call('SISMEMBER', 'darkroom:paused:
 local function place_in_line(job)
   local tier, owner = job.tier, job.owner
   local before = redis.call('ZCOUNT', line_key(tier, owner), '-inf', '(' .. rank_of(job))
-  local turns = redis.call('ZRANGE', turns_key(tier), 0, -1, 'WITHSCORES')
+  local turns = turns_of_owners(tier)
   local function mean_charge(of, jobs) return tonumber(redis.call('HGET', backlog_key(tier), of) or 0) / jobs end
   local own = redis.call('ZSCORE', turns_key(tier), owner)
   local turn = tonumber(own or 0)

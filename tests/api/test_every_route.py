@@ -22,6 +22,7 @@ NEEDED: dict[tuple[str, str], Scope | str] = {
     ("GET", "/jobs/{job_id}/events"): R,
     ("POST", "/jobs/{job_id}/cancel"): C,
     ("DELETE", "/jobs/{job_id}"): C,
+    ("POST", "/jobs/{job_id}/rating"): R,
     ("GET", "/jobs/{job_id}/recipe"): R,
     ("POST", "/verify"): R,
     ("POST", "/jobs/{job_id}/appeal"): R,
