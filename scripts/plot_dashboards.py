@@ -14,10 +14,11 @@ import re
 import time
 import urllib.parse
 import urllib.request
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from html import escape
 from pathlib import Path
+from typing import Any
 
 from deploy.grafana.panels import DASHBOARDS, Dashboard, Panel
 
@@ -77,7 +78,7 @@ def _lines(panel: Panel, url: str, span: Span) -> list[Line]:
     for legend, expression in panel.expressions.items():
         for series in _ask(url, expression, span):
             labels = series["metric"]
-            name = _FIELD.sub(lambda field, labels=labels: labels.get(field[1], ""), legend).strip()  # type: ignore[misc]
+            name = _named(legend, labels)
             points = [(float(at), float(value)) for at, value in series["values"]]
             finite = [point for point in points if math.isfinite(point[1])]
             if finite:
@@ -85,11 +86,20 @@ def _lines(panel: Panel, url: str, span: Span) -> list[Line]:
     return lines
 
 
-def _ask(url: str, expression: str, span: Span) -> list[dict[str, dict[str, str]]]:
+def _named(legend: str, labels: Mapping[str, str]) -> str:
+    """The legend with the series' own labels in it."""
+
+    def value(field: re.Match[str]) -> str:
+        return labels.get(field[1], "")
+
+    return _FIELD.sub(value, legend).strip()
+
+
+def _ask(url: str, expression: str, span: Span) -> list[dict[str, Any]]:
     step = max((span.end - span.start) / POINTS, 1)
     query = urllib.parse.urlencode({"query": expression, "start": span.start, "end": span.end, "step": step})
     with urllib.request.urlopen(f"{url}/api/v1/query_range?{query}", timeout=30) as answer:
-        result: list[dict[str, dict[str, str]]] = json.load(answer)["data"]["result"]
+        result: list[dict[str, Any]] = json.load(answer)["data"]["result"]
     return result
 
 

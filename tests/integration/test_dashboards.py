@@ -38,7 +38,7 @@ QUIET = {
     "Appeals decided",
     "Cost by owner, an hour",
     "Spent and billed, an hour",
-    "Most rows of a forward",
+    "Blocked",
 }
 
 
