@@ -36,6 +36,7 @@ from api.routes import (
     recipes,
     review,
     review_page,
+    usage,
     verify,
     webhooks,
 )
@@ -169,6 +170,7 @@ def _include_routes(app: FastAPI, settings: ApiSettings, services: Services) -> 
         review,
         review_page,
         admin,
+        usage,
         health,
     ):
         app.include_router(part.router)

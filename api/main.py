@@ -25,6 +25,7 @@ from darkroom.settings import (
     ObjectStoreSettings,
     OtelSettings,
     OwnersSettings,
+    PriceSettings,
     ProvenanceSettings,
     RedisSettings,
     ReviewSettings,
@@ -57,7 +58,7 @@ def app_from_env() -> FastAPI:
     Raises:
         ConfigurationError: with one sentence that says what to change.
     """
-    configure_logging(LogSettings.from_env().log_level, service="api")
+    configure_logging(LogSettings.from_env().log_level, service="api", region=JobSettings.from_env().region)
     configure_tracing(OtelSettings.from_env(), service="api")
     services = connect(
         redis_settings=RedisSettings.from_env(),
@@ -71,6 +72,7 @@ def app_from_env() -> FastAPI:
         provenance_settings=ProvenanceSettings.from_env(),
         rewriter_settings=RewriterSettings.from_env(),
         review_settings=ReviewSettings.from_env(),
+        price_settings=PriceSettings.from_env(),
     )
     return create_app(settings=ApiSettings.from_env(), services=services)
 

@@ -8,6 +8,7 @@ from starlette.responses import Response
 from api.oversight_schemas import ItemBody, PolicyBody
 from api.services import Services
 from darkroom.clock import unix_time
+from darkroom.cost_metrics import CostMetrics
 from darkroom.errors import ConfigurationError
 from darkroom.jobs import JobStatus
 from darkroom.review import Item, Ruling
@@ -44,6 +45,8 @@ async def decide(services: Services, person: str, job_id: str, ruling: Ruling, *
     metrics.review_time.observe(max(unix_time() - entered, 0.0))
     for approved in ruling.approved.values():
         metrics.review_decisions.labels("approved" if approved else "blocked").inc()
+    if status is JobStatus.SUCCEEDED:
+        CostMetrics(metrics, services.owner_labels).note_release(await services.jobs.find(job_id))
     return status
 
 

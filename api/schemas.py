@@ -105,6 +105,7 @@ class JobBody(_Body):
     reasons: ReasonsBody | None = Field(description="Why it was refused and how to appeal; null where it was not.")
     appeal_of: str | None = Field(description="The refused job that this one makes up for, after a granted appeal.")
     withheld: tuple[int, ...] = Field(description="Images that were taken down after their release.")
+    region: str | None = Field(description="Where it was accepted and runs; null where regions have no names.")
     cost: CostBody
     alias: str | None = Field(description="What the request named instead of `params.model`, where that is an alias.")
     rating: int | None = Field(description="How you rated it, from 1 to 5; null where you have not.")
@@ -343,6 +344,7 @@ def job_body(job: Job, *, place: Place, link: Callable[[Job, ImageRecord], Link]
         error=ErrorBody.from_error(job.error),
         reasons=_reasons_of(job),
         appeal_of=job.appeal_of,
+        region=job.region or None,
         cost=CostBody.from_job(job),
         withheld=job.withheld,
         alias=alias_of(job.route) if job.route else None,

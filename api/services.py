@@ -149,6 +149,7 @@ def connect(
         ConfigurationError: a setting or a file is not valid.
     """
     metrics = Metrics()
+    metrics.observe_region(job_settings.region)
     threaded, looped = make_redis(redis_settings), make_async_redis(redis_settings)
     celery = make_celery(redis_settings)
     sealer = Sealer.from_settings(secret_settings)

@@ -13,6 +13,7 @@ from starlette.concurrency import run_in_threadpool
 
 from api.services import Services
 from darkroom.appeals import Appeal, waived_by
+from darkroom.costs import Cost
 from darkroom.errors import DarkroomError, JobGone, JobNotFound, ObjectNotFound, Transient
 from darkroom.jobs import Job, JobStatus, Progress
 from darkroom.logs import get_logger
@@ -57,6 +58,7 @@ async def make(services: Services, job: Job, appeal: Appeal) -> None:
         review=(),
         withheld=(),
         appeal_of=job.id,
+        cost=Cost(),
         waived=waived_by(job),
     )
     terms = services.owners.of(job.owner).model_copy(update={"max_queued": None, "cost_per_minute": None})

@@ -148,6 +148,9 @@ class GenerationRequest(BaseModel):
     webhook: WebhookChoice | None = Field(
         None, description="Where this job's events are posted, besides your endpoints; signed with your own secret."
     )
+    dry_run: bool = Field(
+        default=False, description="Answer with what the job would take and cost, and store nothing; no check runs."
+    )
     metadata: Mapping[MetadataKey, MetadataValue] = Field(
         default_factory=dict, max_length=16, description="Your own small labels, echoed back; never shown to a model."
     )

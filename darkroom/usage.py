@@ -43,7 +43,7 @@ class UsageLedger:
     def today(self) -> date:
         """By the clock that the ledger goes by."""
         with redis_errors():
-            seconds, _ = self._redis.time()  # type: ignore[misc]
+            seconds, _ = self._redis.time()
         return datetime.fromtimestamp(seconds, UTC).date()
 
     def read(self, first: date, last: date, *, owner: str | None = None) -> list[Usage]:

@@ -5,8 +5,10 @@ from __future__ import annotations
 from typing import Annotated
 
 from fastapi import APIRouter, BackgroundTasks, Depends, Header, Request, Response
+from fastapi.responses import JSONResponse
 
 from api.auth import GenerateKey
+from api.cost_schemas import QuoteBody
 from api.dependencies import ServicesDep, SettingsDep, SubmissionDep
 from api.headers import idempotency_key
 from api.job_views import place_of, retry_after
@@ -27,6 +29,8 @@ _ACCEPTED = {
     },
 }  # fmt: skip
 
+_QUOTED = {"description": "What the job would take, where `dry_run` asks for no more.", "model": QuoteBody}
+
 
 async def _upload(request: Request, key: GenerateKey, settings: SettingsDep, services: ServicesDep) -> Upload:
     """The body; it depends on the key so that bodies of strangers, and of keys that have to wait, are never read."""
@@ -37,8 +41,9 @@ async def _upload(request: Request, key: GenerateKey, settings: SettingsDep, ser
 @router.post(
     "/generate",
     status_code=202,
+    response_model=SubmittedBody,
     summary="Make images from a prompt",
-    responses={202: _ACCEPTED, **errors(400, 401, 403, 413, 415, 422, 429, 503)},
+    responses={200: _QUOTED, 202: _ACCEPTED, **errors(400, 401, 403, 413, 415, 422, 429, 503)},
     openapi_extra=GENERATION_BODY,
 )
 async def generate(
@@ -52,8 +57,11 @@ async def generate(
     idempotency: Annotated[
         str | None, Header(alias="Idempotency-Key", description="The same key finds the same job for 24 hours.")
     ] = None,
-) -> SubmittedBody:
+) -> SubmittedBody | Response:
     """Store a job and answer at once; the images come later, under the job's `links.self`."""
+    if upload.request.dry_run:
+        quote = await submission.quote(upload, key=key)
+        return JSONResponse(quote.model_dump(mode="json"))
     with span(Step.SUBMIT):
         submitted = await submission.submit(upload, key=key, idempotency_key=idempotency_key(idempotency))
         job = submitted.job
