@@ -2,8 +2,12 @@
 
 Each round measures the engine's profile first (forwards, an image beside its steps, what a job takes beside its
 images), then sends three courses of mixed jobs to a real service with one worker: all at once, above and below what the
-worker can do. The simulation is given the profile and when each job of which kind came, and nothing of the outcome. The
-model and the engine run with one PyTorch thread, so that service, engine and caller share two cores.
+worker can do. The simulation is given the profile and when each job of which kind came, and nothing of the outcome.
+
+A machine that others use is faster now and slower then, and a wait in a queue magnifies that. So each course is
+foretold twice: with the profile as it was measured before, and with that profile at the course's own pace, which is the
+mean time of the worker's forwards (its metrics) over the profile's for the same mean rows. What is wrong then is the
+simulation's own fault.
 
     python -m bench.plan models/darkroom-tiny      # writes bench/plan.md and .json
 """
@@ -35,10 +39,11 @@ from bench.engine.jobs import TRACE_WEIGHTS
 from cli.capacity.demand import Kind
 from cli.capacity.profile import EngineProfile
 from cli.capacity.simulation import Arrival, at_quantile, replay
+from cli.services import free_port
 from engine import Engine, ImageRequest, PipelineSpec
 
 SIDE, GUIDANCE, SCHEDULER, PROMPT = 128, 3.0, "dpmpp_2m", "a red circle on a blue background"
-TOGETHER = (1, 2, 4, 8)  # guided images in one burst of the profile
+TOGETHER = (1, 4, 8)  # guided images in one burst of the profile
 FEW, MANY = 6, 26  # their steps: the difference is steps alone
 REPEATS = 3
 LOADS = {"at once": None, "1.5 of what fits": 1.5, "0.8 of what fits": 0.8}
@@ -57,15 +62,17 @@ TABLE = """\
 
 `darkroom plan`'s simulation against a running service: one worker with one PyTorch thread, darkroom-tiny at 128 x 128
 pixels, {jobs} jobs a course of 4, 20, 30 and 50 steps, guided. The profile is measured before each round, the arrivals
-are those of the run; nothing else is known to the simulation. Wait: from submission to the claim. {rounds} rounds,
-each with its own arrivals; medians over the rounds, with the range of the ratio. {machine}, {cores} cores, load {load}
-before and {load_after} after; torch {torch}.
+are those of the run. Wait: from submission to the claim. {rounds} rounds, each with its own arrivals; medians over the
+rounds, with the range of the ratio. {machine}, {cores} cores, load {load} before and {load_after} after; torch {torch}.
 
-| arrivals | wait | measured, s | foretold, s | foretold / measured | range | within {target:.0%} |
-|---|---|---|---|---|---|---|
+| arrivals | wait | measured, s | profile | foretold, s | foretold / measured | range | within {target:.0%} |
+|---|---|---|---|---|---|---|---|
 {rows}
 
-"Within" counts the single rounds. A forward of 16 rows took {full:.1f} ms at the median of the rounds, {spread}.
+"Within" counts the single rounds. Profile "before": measured before the round, nothing of the run known. "At its pace":
+the same, its times multiplied by how much slower the worker's forwards were in the run (from its metrics) than in the
+profile: {pace}; others used the machine meanwhile, and a wait in a full queue magnifies a change of pace. A forward of
+16 rows took {full:.1f} ms in the median of the profiles, {spread}.
 
 Made by `python -m bench.plan models/darkroom-tiny`; every wait of every round is in `plan.json`.
 """
@@ -76,23 +83,39 @@ class Course:
     """One measured course of jobs and what was foretold of it; waits in seconds, sorted."""
 
     arrivals: str
+    pace: float  # the run's forwards over the profile's
     measured: Sequence[float]
-    foretold: Sequence[float]
+    foretold: dict[str, Sequence[float]]  # by the profile that was used
 
-    def ratio(self, quantile: float) -> float:
-        return at_quantile(self.foretold, quantile) / at_quantile(self.measured, quantile)
+    def ratio(self, profile: str, quantile: float) -> float:
+        return at_quantile(self.foretold[profile], quantile) / at_quantile(self.measured, quantile)
 
     def summary(self) -> str:
-        pairs = [(at_quantile(self.foretold, each), at_quantile(self.measured, each)) for each in QUANTILES]
-        return f"{self.arrivals}: " + ", ".join(
-            f"{foretold:.2f} s for {measured:.2f} s" for foretold, measured in pairs
-        )
+        told = {"measured": self.measured, **self.foretold}
+        waits = (f"{name} " + " ".join(f"{at_quantile(told[name], each):.2f}" for each in QUANTILES) for name in told)
+        return f"{self.arrivals}: {', '.join(waits)}; pace {self.pace:.2f}"
+
+
+@dataclass(frozen=True)
+class Forwards:
+    """What the worker has counted so far."""
+
+    count: float
+    seconds: float
+    rows: float
+
+    def pace(self, before: Forwards, profile: EngineProfile) -> float:
+        """How much slower forwards were since then than the profile has them."""
+        count = self.count - before.count
+        rows = round((self.rows - before.rows) / count)
+        return (self.seconds - before.seconds) / count / profile.forward(rows, SIDE**2)
 
 
 class Service:
     """A caller of the running service."""
 
-    def __init__(self, url: str, api_key: str) -> None:
+    def __init__(self, url: str, api_key: str, metrics_port: int) -> None:
+        self._metrics = f"http://127.0.0.1:{metrics_port}/metrics"
         self.http = httpx2.Client(base_url=url, headers={"Authorization": f"Bearer {api_key}"}, timeout=60)
 
     def submit(self, steps: int, seed: int) -> str:
@@ -114,6 +137,18 @@ class Service:
                 assert job["status"] == "succeeded", job["error"]
                 return job
             time.sleep(0.5)  # the caller must not take the cores from those it measures
+
+    def forwards(self) -> Forwards:
+        text = httpx2.get(self._metrics, timeout=30).text
+
+        def total(name: str) -> float:
+            return sum(float(line.split()[-1]) for line in text.splitlines() if line.startswith(name + "{"))
+
+        return Forwards(
+            count=total("darkroom_step_time_seconds_count"),
+            seconds=total("darkroom_step_time_seconds_sum"),
+            rows=total("darkroom_batch_rows_sum"),
+        )
 
 
 def main() -> None:
@@ -186,6 +221,7 @@ def measure(
     generator = random.Random(f"{arrivals} {seed}")
     steps = generator.choices(tuple(TRACE_WEIGHTS), tuple(TRACE_WEIGHTS.values()), k=jobs)
     rate = (share or 1.0) / _job_seconds(profile)
+    before = service.forwards()
     locations, began, at = [], time.monotonic(), 0.0
     for number, count in enumerate(steps):
         at += generator.expovariate(rate) if share else 0.0
@@ -194,12 +230,18 @@ def measure(
     ended = [service.ended(location) for location in locations]
     created = [_timestamp(job, "created_at") for job in ended]
     came: list[Arrival] = [(at - created[0], _kind(count)) for at, count in zip(created, steps, strict=True)]
-    outcome = replay(came, profile, workers=1, generator=random.Random(seed))
-    return Course(
-        arrivals,
-        measured=sorted(_timestamp(job, "started_at") - _timestamp(job, "created_at") for job in ended),
-        foretold=outcome.waits,
-    )
+    pace = service.forwards().pace(before, profile)
+    foretold = {
+        name: replay(came, each, workers=1, generator=random.Random(seed)).waits
+        for name, each in {"before": profile, "at its pace": _at_pace(profile, pace)}.items()
+    }
+    waits = sorted(_timestamp(job, "started_at") - _timestamp(job, "created_at") for job in ended)
+    return Course(arrivals, pace, waits, foretold)
+
+
+def _at_pace(profile: EngineProfile, pace: float) -> EngineProfile:
+    rows = {count: pace * seconds for count, seconds in profile.rows.items()}
+    return profile.model_copy(update={"rows": rows, "image_seconds": pace * profile.image_seconds})
 
 
 def _job_seconds(profile: EngineProfile) -> float:
@@ -244,6 +286,7 @@ def _timestamp(job: dict[str, Any], name: str) -> float:
 @contextmanager
 def running_service(model: Path) -> Iterator[Service]:
     """`darkroom up` on a fresh folder and free ports, stopped at the end."""
+    port = free_port()
     with tempfile.TemporaryDirectory() as folder:
         catalogue = Path(folder) / "catalogue.toml"
         catalogue.write_text(CATALOGUE.format(folder=json.dumps(str(model.absolute())), side=SIDE), encoding="utf-8")
@@ -252,13 +295,14 @@ def running_service(model: Path) -> Iterator[Service]:
             "DARKROOM_CATALOGUE": str(catalogue),
             "DARKROOM_TORCH_THREADS": "1",
             "DARKROOM_PROFILE_SECONDS": "0",
+            "DARKROOM_METRICS_PORT": str(port),
         }
         command = [sys.executable, "-m", "cli", "up", "--port", "0", "--data", f"{folder}/data", "--json"]
         with subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, text=True) as process:
             try:
                 assert process.stdout is not None
                 facts = json.loads(process.stdout.readline())
-                service = Service(facts["url"], facts["api_key"])
+                service = Service(facts["url"], facts["api_key"], port)
                 with service.http:
                     yield service
             finally:
@@ -268,9 +312,15 @@ def running_service(model: Path) -> Iterator[Service]:
 
 def _write(out: Path, facts: dict[str, Any], courses: Sequence[Course], profiles: Sequence[EngineProfile]) -> None:
     full = [1_000 * profile.rows[2 * max(TOGETHER)] for profile in profiles]
-    rows = "\n".join(_line(arrivals, quantile, courses) for arrivals in LOADS for quantile in QUANTILES)
-    spread = f"{min(full):.1f} to {max(full):.1f}"
-    text = TABLE.format(**facts, rows=rows, full=statistics.median(full), spread=spread)
+    rows = "\n".join(
+        _line(arrivals, quantile, profile, courses)
+        for arrivals in LOADS
+        for quantile in QUANTILES
+        for profile in courses[0].foretold
+    )
+    paces = [course.pace for course in courses]
+    spread, pace = f"{min(full):.1f} to {max(full):.1f}", f"{min(paces):.2f} to {max(paces):.2f} times"
+    text = TABLE.format(**facts, rows=rows, full=statistics.median(full), spread=spread, pace=pace)
     out.write_text(text, encoding="utf-8")
     report = {
         **facts,
@@ -281,14 +331,14 @@ def _write(out: Path, facts: dict[str, Any], courses: Sequence[Course], profiles
     print(text)
 
 
-def _line(arrivals: str, quantile: float, courses: Sequence[Course]) -> str:
+def _line(arrivals: str, quantile: float, profile: str, courses: Sequence[Course]) -> str:
     own = [course for course in courses if course.arrivals == arrivals]
-    ratios = [course.ratio(quantile) for course in own]
+    ratios = [course.ratio(profile, quantile) for course in own]
     within = sum(abs(ratio - 1) <= TARGET for ratio in ratios)
     measured = statistics.median(at_quantile(course.measured, quantile) for course in own)
-    foretold = statistics.median(at_quantile(course.foretold, quantile) for course in own)
+    foretold = statistics.median(at_quantile(course.foretold[profile], quantile) for course in own)
     return (
-        f"| {arrivals} | p{100 * quantile:.0f} | {measured:.2f} | {foretold:.2f} |"
+        f"| {arrivals} | p{100 * quantile:.0f} | {measured:.2f} | {profile} | {foretold:.2f} |"
         f" **{statistics.median(ratios):.2f}** | {min(ratios):.2f} to {max(ratios):.2f} | {within} of {len(own)} |"
     )
 

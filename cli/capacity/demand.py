@@ -81,6 +81,7 @@ class Demand(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     price_per_hour: float = Field(ge=0, description="Of one worker, in the currency of your choice.")
+    most_load: float = Field(0.9, gt=0, le=1, description="Of what full forwards could do; a pool is planned below it.")
     tiers: dict[Tier, TierDemand] = Field(min_length=1)
 
     @classmethod

@@ -1,7 +1,9 @@
 """The smallest pool of a tier that keeps its promise, hour by hour, and what it costs.
 
-A pool is simulated, one worker more or fewer until the promise just holds. Pools larger than `LARGEST` are simulated as
-one of that size with its share of the jobs, which waits a little longer than the real one would: large pools even out.
+A pool is simulated, one worker more or fewer until the promise just holds. No pool is loaded beyond `most_load`: a
+simulation of some minutes sees too little of the queues that grow there, and real arrivals are less even. Pools larger
+than `LARGEST` are simulated as one of that size with its share of the jobs, which waits a little longer than the real
+one would: large pools even out.
 """
 
 from __future__ import annotations
@@ -42,7 +44,7 @@ class Pool:
 def plan(demand: Demand, profile: EngineProfile, *, by_hour: bool, seed: int, jobs: int = JOBS) -> Mapping[Tier, Pool]:
     """The pool of each tier."""
     return {
-        tier: _pool(tier, part, profile, price=demand.price_per_hour, by_hour=by_hour, seed=seed, jobs=jobs)
+        tier: _pool(tier, part, profile, demand=demand, by_hour=by_hour, seed=seed, jobs=jobs)
         for tier, part in demand.tiers.items()
     }
 
@@ -64,10 +66,10 @@ def _step_share(rows: int, pixels: int, profile: EngineProfile) -> float:
 
 
 def smallest(
-    demand: TierDemand, profile: EngineProfile, *, per_hour: float, seed: int, jobs: int = JOBS
+    demand: TierDemand, profile: EngineProfile, *, per_hour: float, most_load: float, seed: int, jobs: int = JOBS
 ) -> tuple[int, Outcome]:
     """The fewest workers that keep the promise at this rate, and what they did."""
-    least = max(math.ceil(per_hour / 3_600 * device_seconds(demand, profile)), 1)
+    least = max(math.ceil(per_hour / 3_600 * device_seconds(demand, profile) / most_load), 1)
     part = max(least / LARGEST, 1.0)
 
     @cache
@@ -77,8 +79,7 @@ def smallest(
     def keeps(workers: int) -> bool:
         return outcome(workers).wait(PROMISED) <= demand.wait_seconds
 
-    low = max(math.floor(least / part), 1)  # may be too few
-    high = low
+    low = high = max(math.floor(least / part), 1)
     while not keeps(high):
         low, high = high + 1, math.ceil(high * 1.25) + 1
     while low < high:
@@ -88,26 +89,26 @@ def smallest(
 
 
 def _pool(
-    tier: Tier, demand: TierDemand, profile: EngineProfile, *, price: float, by_hour: bool, seed: int, jobs: int
+    tier: Tier, part: TierDemand, profile: EngineProfile, *, demand: Demand, by_hour: bool, seed: int, jobs: int
 ) -> Pool:
     @cache
     def at_rate(per_hour: float) -> tuple[int, Outcome]:
-        return smallest(demand, profile, per_hour=per_hour, seed=seed, jobs=jobs)
+        return smallest(part, profile, per_hour=per_hour, most_load=demand.most_load, seed=seed, jobs=jobs)
 
-    hours = demand.hours
+    hours = part.hours
     most, busiest = at_rate(max(hours))
     workers = [at_rate(rate)[0] if rate else 0 for rate in hours] if by_hour else [most] * HOURS
     starts = sum(max(now - before, 0) for before, now in zip([workers[-1], *workers[:-1]], workers, strict=True))
-    seconds = device_seconds(demand, profile)
+    seconds = device_seconds(part, profile)
     worker_hours = sum(workers) + starts * profile.start_seconds / 3_600
     return Pool(
         tier=tier,
         workers=workers,
         busiest=busiest,
         jobs=sum(hours),
-        images=sum(hours) * demand.images_a_job,
+        images=sum(hours) * part.images_a_job,
         worker_hours=worker_hours,
-        cost=worker_hours * price,
+        cost=worker_hours * demand.price_per_hour,
         load=max(hours) * seconds / (3_600 * most),
         day_load=sum(hours) * seconds / (3_600 * worker_hours),
     )

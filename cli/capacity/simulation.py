@@ -20,7 +20,7 @@ from cli.capacity.engine_model import SimulatedJob, SimulatedWorker
 from cli.capacity.profile import EngineProfile
 
 JOBS = 10_000  # that count, in one simulation
-WARM_UP_LOADS = 10  # what a pool holds at once, so many times over, before they count
+WARM_UP_LOADS = 5  # what a pool holds at once, so many times over, before they count
 Arrival = tuple[float, Kind]  # seconds from the beginning
 
 

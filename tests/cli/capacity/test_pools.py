@@ -23,7 +23,7 @@ def test_a_job_costs_its_part_of_full_forwards() -> None:
 def test_the_smallest_pool_keeps_the_promise_and_one_worker_fewer_does_not() -> None:
     part = demand(30_000, wait_seconds=1.0)
 
-    workers, outcome = smallest(part, ROUND, per_hour=30_000, seed=1, jobs=JOBS)
+    workers, outcome = smallest(part, ROUND, per_hour=30_000, most_load=1.0, seed=1, jobs=JOBS)
 
     assert outcome.wait(0.95) <= 1.0
     fewer = simulate(part, ROUND, per_hour=30_000, workers=workers - 1, seed=1, jobs=JOBS)
@@ -33,10 +33,19 @@ def test_the_smallest_pool_keeps_the_promise_and_one_worker_fewer_does_not() -> 
 def test_a_pool_too_large_to_simulate_is_scaled_from_one_that_is_not() -> None:
     part = demand(wait_seconds=1.0)
 
-    workers, outcome = smallest(part, ROUND, per_hour=9_000 * 200, seed=1, jobs=JOBS)
+    workers, outcome = smallest(part, ROUND, per_hour=9_000 * 200, most_load=0.9, seed=1, jobs=JOBS)
 
-    assert 200 <= workers <= 240  # 200 is what full forwards need
+    assert 223 <= workers <= 240  # full forwards of 200 make as much, and nine tenths are planned
     assert outcome.wait(0.95) <= 1.0
+
+
+def test_a_pool_is_not_loaded_beyond_what_is_allowed() -> None:
+    patient = demand(90_000, wait_seconds=600)
+
+    half, _ = smallest(patient, ROUND, per_hour=90_000, most_load=0.5, seed=1, jobs=JOBS)
+    full, _ = smallest(patient, ROUND, per_hour=90_000, most_load=1.0, seed=1, jobs=JOBS)
+
+    assert (half, full) == (20, 10)
 
 
 def test_a_pool_of_one_size_is_paid_all_day() -> None:
