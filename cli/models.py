@@ -21,6 +21,7 @@ from cli.model_volume.offer import Offer, Source, needed
 from cli.model_volume.on_disk import ARCHIVES, ArchiveModel, FolderModel
 from cli.model_volume.progress import shown_progress
 from cli.model_volume.volume import ModelVolume
+from cli.routes import routes
 from darkroom.errors import ConfigurationError
 
 app = typer.Typer(invoke_without_command=True, help="List what a service offers; pull, list and verify model files.")
@@ -29,6 +30,7 @@ Folder = Annotated[
 ]
 Json = Annotated[bool, typer.Option("--json", help="Print it as JSON.")]
 MODELS = Path("models")
+app.command()(routes)
 
 
 @app.callback()

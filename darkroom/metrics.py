@@ -156,6 +156,7 @@ class Metrics:
         )
 
     def _declare_service(self) -> None:
+        self.region = self._gauge("darkroom_region_info", "1; its label is the region that the process serves.", "region")
         self.http_requests = self._counter(
             "darkroom_http_requests", "HTTP requests by route template.", "method", "route", "status"
         )
@@ -283,6 +284,11 @@ class Metrics:
         self.redis_memory.labels("used").set(used)
         self.redis_memory.labels("limit").set(limit)
         self.redis_persists.set(persists)
+
+    def observe_region(self, region: str) -> None:
+        """Say which region this process serves, where regions have names."""
+        if region:
+            self.region.labels(region).set(1)
 
     def observe_review(self, waiting: int, oldest: float, appeals: int) -> None:
         """Set the gauges of what waits for people: items, age of the oldest in seconds, appeals."""

@@ -115,6 +115,11 @@ class JobSettings(_Settings):
         gt=0,
         description="A job that waits longer is not overtaken for what a worker has loaded, nor by one priority above.",
     )
+    region: str = Field(
+        "",
+        pattern=r"^([a-z0-9][a-z0-9-]{0,31})?$",
+        description="Name of the region that this installation serves; its jobs, metrics and logs carry it.",
+    )
     max_attempts: int = Field(20, ge=1, description="Runs after which a job fails with `attempts_exhausted`.")
     max_transient: int = Field(5, ge=0, description="Transient faults after which a job fails with the fault's code.")
 
@@ -177,6 +182,14 @@ class ObjectStoreSettings(_Settings):
     link_secret: SecretStr | None = Field(
         None, description="Signs the local store's links (16 characters or more); the same for every API process."
     )
+    cdn_url: str | None = Field(
+        None,
+        pattern=r"^https?://[^?#]+$",
+        description="Base of a content delivery network that links to released images lead to. Unset: to the store.",
+    )
+    cdn_secret_file: Path | None = Field(
+        None, description="File whose first word signs those links (32 characters or more); the edge has it too."
+    )
 
     @model_validator(mode="after")
     def _secrets_fit(self) -> Self:
@@ -184,6 +197,8 @@ class ObjectStoreSettings(_Settings):
             raise ValueError("DARKROOM_S3_ACCESS_KEY_ID and DARKROOM_S3_SECRET_ACCESS_KEY belong together")
         if self.link_secret is not None and len(self.link_secret.get_secret_value()) < 16:
             raise ValueError("DARKROOM_LINK_SECRET must have 16 characters or more")
+        if (self.cdn_url is None) != (self.cdn_secret_file is None):
+            raise ValueError("DARKROOM_CDN_URL and DARKROOM_CDN_SECRET_FILE belong together")
         return self
 
 

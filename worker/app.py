@@ -63,9 +63,9 @@ from engine.textual_inversion import EmbeddingFile
 from safety.defaults import all_rewriters, quick_prompt_checks
 from safety.pipeline import SafetyPipeline
 from safety.policy_set import Policies
-from worker.device_gauges import watch_device
-from worker.certificates import CertificateDates, Certificates, watched
 from worker.catalogue_follower import CatalogueFollower
+from worker.certificates import CertificateDates, Certificates, watched
+from worker.device_gauges import watch_device
 from worker.drain import Drain
 from worker.hands import Hands
 from worker.hearing import Hearing
@@ -157,6 +157,7 @@ class WorkerProcess:
             DarkroomError: with one sentence that says what keeps the worker from starting.
         """
         settings, metrics = self.settings, Metrics()
+        metrics.observe_region(settings.jobs.region)
         client = make_redis(settings.redis)
         objects = MeasuredObjectStore(make_object_store(settings.objects), metrics.observe_object_store)
         sealer = Sealer.from_settings(settings.secrets)
@@ -269,7 +270,7 @@ class WorkerProcess:
         self._work.work(Tier(tier))
 
     def _set_up_logging(self, **_: Any) -> None:
-        configure_logging(self.settings.log.log_level, service="worker")
+        configure_logging(self.settings.log.log_level, service="worker", region=self.settings.jobs.region)
 
     def _on_worker_init(self, **_: Any) -> None:
         """Celery only logs what a signal's receiver raises, so a bad start has to be an exit."""

@@ -170,9 +170,7 @@ def test_a_job_is_rated_and_rated_anew(
 @pytest.mark.parametrize("rating", [0, 6, 2.5, "meh", True, None])
 def test_a_rating_that_is_none_is_refused_in_one_sentence(make_caller: Callable[..., Caller], rating: object) -> None:
     caller = make_caller()
-    answer = caller.client.post(
-        f"/jobs/{caller.submit()}/rating", json={"rating": rating}, headers=caller.headers()
-    )
+    answer = caller.client.post(f"/jobs/{caller.submit()}/rating", json={"rating": rating}, headers=caller.headers())
 
     assert (answer.status_code, len(answer.json()["errors"])) == (422, 1)
 
