@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import datetime
+import datetime as dt
 from collections.abc import Mapping
 from typing import Self
 
@@ -73,7 +73,7 @@ class UsageBody(_Body):
     """An owner's day (UTC). Jobs count on the day of their end."""
 
     owner: str
-    day: datetime.date
+    day: dt.date
     jobs: Mapping[str, int] = Field(description="That ended, by status.", examples=[{"succeeded": 12, "failed": 1}])
     images: int = Field(description="Released.")
     attempts: int = Field(description="That ended.")

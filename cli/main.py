@@ -9,7 +9,7 @@ import sys
 
 import typer
 
-from cli import audit, jobs, keys, models, owners, policies, queue, references, takedown, webhooks
+from cli import audit, backup, jobs, keys, models, owners, policies, queue, references, takedown, webhooks
 from cli.adapters import adapters
 from cli.console import say
 from cli.demo import demo
@@ -19,6 +19,7 @@ from cli.plan import plan
 from cli.replay import replay
 from cli.top import top
 from cli.up import up
+from cli.usage import usage
 from cli.verify import verify
 from darkroom import __version__
 from darkroom.errors import DarkroomError
@@ -37,10 +38,12 @@ app.command()(demo)
 app.command()(plan)
 app.command()(doctor)
 app.command()(top)
+app.command()(usage)
 app.command()(verify)
 app.command()(replay)
 app.command()(takedown.takedown)
 app.add_typer(audit.app, name="audit")
+app.add_typer(backup.app, name="backup")
 app.add_typer(takedown.app, name="hold")
 app.add_typer(jobs.app, name="jobs")
 app.add_typer(keys.app, name="keys")

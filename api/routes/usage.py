@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import datetime
+import datetime as dt
 from typing import Annotated
 
 from fastapi import APIRouter, Query
@@ -19,8 +19,8 @@ from darkroom.usage import LONGEST, UsageLedger
 router = APIRouter(tags=["jobs"])
 EVERYBODY = "*"
 _DAYS = 30  # that are told where the caller names none
-_First = Annotated[datetime.date | None, Query(alias="from", description="First day (UTC); 30 days if left out.")]
-_Last = Annotated[datetime.date | None, Query(alias="to", description="Last day (UTC); today if left out.")]
+_First = Annotated[dt.date | None, Query(alias="from", description="First day (UTC); 30 days if left out.")]
+_Last = Annotated[dt.date | None, Query(alias="to", description="Last day (UTC); today if left out.")]
 _Owner = Annotated[
     str | None,
     Query(max_length=128, description="Another owner, or `*` for all; takes a key with the scope `admin`."),
@@ -34,8 +34,8 @@ async def read_usage(
     """Jobs, images, device time and what is owed for it, by day. Days are kept for 400 days."""
     _require_scope(key, owner)
     ledger = UsageLedger(services.threaded_redis)
-    until: datetime.date = last or await run_in_threadpool(ledger.today)
-    since: datetime.date = first or until - datetime.timedelta(days=_DAYS - 1)
+    until: dt.date = last or await run_in_threadpool(ledger.today)
+    since: dt.date = first or until - dt.timedelta(days=_DAYS - 1)
     if not 0 <= (until - since).days < LONGEST:
         raise InvalidParams(
             [FieldProblem("from", f"must be the same day as `to` or up to {LONGEST - 1} days before it")]
