@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
+from rich import box
 from rich.console import Console
 from rich.table import Column, Table
 
@@ -26,6 +27,7 @@ app = typer.Typer(no_args_is_help=True, help="List, look at, cancel and requeue 
 JobId = Annotated[str, typer.Argument(help="The job's id.")]
 Person = Annotated[str, typer.Option(help="Who does this; it stands in the audit log.")]
 Json = Annotated[bool, typer.Option("--json", help="Print it as JSON.")]
+WIDE = 120  # characters of a line from which on there is room for more columns
 
 
 @app.command("list")
@@ -45,20 +47,23 @@ def list_jobs(
     if as_json:
         print(json.dumps(found))
         return
-    table = Table(Column("job", no_wrap=True), "owner", "status", "tier", "model", "attempt", "steps", "age", "worker")
+    console = Console()
+    wide = console.width >= WIDE
+    table = Table(Column("job", no_wrap=True), "owner", "status", "tier", "steps", "age", box=box.SIMPLE)
+    for name in ("model", "attempt", "worker") if wide else ():
+        table.add_column(name)
     for job in found:
+        more = (job["model"], str(job.get("attempt", 0)), job.get("worker", "")) if wide else ()
         table.add_row(
             job["id"],
             job["owner"],
             " ".join(filter(None, (job["status"], job.get("error")))),
             job["tier"],
-            job["model"],
-            str(job.get("attempt", 0)),
             f"{job.get('step', 0)}/{job.get('steps', 0)}",
             f"{time.time() - job['created_at']:.0f} s",
-            job.get("worker", ""),
+            *more,
         )
-    Console().print(table)
+    console.print(table)
 
 
 @app.command()

@@ -9,6 +9,7 @@ from typing import Annotated, Any
 
 import redis
 import typer
+from rich import box
 from rich.console import Console, Group
 from rich.live import Live
 from rich.table import Column, Table
@@ -26,6 +27,7 @@ from darkroom.review import REVIEW
 from darkroom.settings import JobSettings
 from darkroom.worker_registry import WorkerRegistry, WorkerState
 
+WIDE = 120  # characters of a line from which on there is room for more columns
 BAR = 12  # characters of a full batch
 _EIGHTHS = " ▏▎▍▌▋▊▉█"
 
@@ -94,7 +96,7 @@ def top(
     with redis_of(data) as client:
         if once:
             seen = look(client)
-            print(json.dumps(seen.as_json())) if as_json else Console().print(picture(seen))
+            print(json.dumps(seen.as_json())) if as_json else Console().print(picture(seen, width=Console().width))
             return
         try:
             _print_lines(client, seconds) if as_json else _watch(client, seconds)
@@ -102,13 +104,17 @@ def top(
             return
 
 
-def picture(seen: Snapshot, *, steps_per_second: dict[str, float] | None = None) -> Group:
-    """What people see."""
-    rates = steps_per_second or {}
-    queues = Table(Column("tier", no_wrap=True), "waiting", "oldest", "running", "workers", "", title="Queues")
+def picture(seen: Snapshot, *, width: int, steps_per_second: dict[str, float] | None = None) -> Group:
+    """What people see on lines of that many characters."""
+    workers = _workers(seen, steps_per_second or {}, wide=width >= WIDE)
+    return Group(_queues(seen), workers, Text(f" Waiting for a person: {seen.in_review}"))
+
+
+def _queues(seen: Snapshot) -> Table:
+    table = Table(Column("tier", no_wrap=True), "waiting", "oldest", "running", "workers", "", box=box.SIMPLE)
     for queue in seen.queues:
         idle = "no worker serves it" if not queue.workers and queue.waiting else ""
-        queues.add_row(
+        table.add_row(
             queue.tier,
             str(queue.waiting),
             _age(queue.oldest_seconds),
@@ -116,23 +122,25 @@ def picture(seen: Snapshot, *, steps_per_second: dict[str, float] | None = None)
             str(queue.workers),
             "paused" if queue.paused else idle,
         )
-    workers = Table(
-        Column("worker", no_wrap=True), "tiers", "device", "jobs", "rows", "", "waiting", "steps/s", "models"
-    )
+    return table
+
+
+def _workers(seen: Snapshot, rates: dict[str, float], *, wide: bool) -> Table:
+    title = f"Workers: {len(seen.workers)}, rows {seen.rows} of {seen.max_rows}"
+    columns = ("jobs", "rows", "", "waiting", "steps/s", *(("device", "tiers", "models") if wide else ()))
+    table = Table(Column("worker", no_wrap=True), *columns, box=box.SIMPLE, title=title)
     for worker in seen.workers:
-        workers.add_row(
+        more = (worker.device, " ".join(worker.tiers), " ".join(worker.models)) if wide else ()
+        table.add_row(
             worker.name + (" (leaving)" if worker.draining else ""),
-            " ".join(worker.tiers),
-            worker.device,
             f"{worker.jobs}/{worker.places}",
             f"{worker.rows}/{worker.max_rows}",
             bar(worker.rows, worker.max_rows),
             str(worker.waiting),
             f"{rates[worker.name]:.1f}" if worker.name in rates else "",
-            " ".join(worker.models),
+            *more,
         )
-    workers.title = f"Workers: {len(seen.workers)}, rows {seen.rows} of {seen.max_rows}"
-    return Group(queues, workers, Text(f"Waiting for a person: {seen.in_review}"))
+    return table
 
 
 def bar(part: int, whole: int) -> str:
@@ -151,7 +159,9 @@ def _watch(client: redis.Redis, seconds: float) -> None:
             except JobStoreUnavailable as error:
                 live.update(Text(f"{error.detail} Looking again ..."), refresh=True)
             else:
-                live.update(picture(seen, steps_per_second=_rates(seen, before)), refresh=True)
+                live.update(
+                    picture(seen, width=live.console.width, steps_per_second=_rates(seen, before)), refresh=True
+                )
             time.sleep(seconds)
 
 

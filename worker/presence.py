@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
-from darkroom.errors import DarkroomError
 from darkroom.jobs import Tier
 from darkroom.logs import get_logger
 from darkroom.worker_registry import WorkerRegistry, WorkerState
@@ -63,6 +62,6 @@ class Presence(Periodic):
     def round(self) -> float:
         try:
             self._registry.announce(self.state())
-        except DarkroomError as error:
-            log.debug("presence_failed", error=error.code)
+        except Exception as error:  # noqa: BLE001 - whatever happens, the next round must come
+            log.debug("presence_failed", error=type(error).__name__)
         return SECONDS

@@ -47,11 +47,13 @@ def test_one_look_as_json_has_queues_workers_and_batches(busy: redis.Redis, tmp_
     assert (seen["rows"], seen["max_rows"], [worker["name"] for worker in seen["workers"]]) == (6, 16, ["host-1"])
 
 
-def test_people_see_which_tier_nobody_serves(busy: redis.Redis) -> None:
-    console = Console(width=160, record=True, file=io.StringIO())
-    console.print(picture(look(busy), steps_per_second={"host-1": 12.5}))
+@pytest.mark.parametrize("width", [80, 160])
+def test_people_see_which_tier_nobody_serves(busy: redis.Redis, width: int) -> None:
+    console = Console(width=width, record=True, file=io.StringIO())
+    console.print(picture(look(busy), width=width, steps_per_second={"host-1": 12.5}))
 
     said = console.export_text()
+    assert "\N{HORIZONTAL ELLIPSIS}" not in said
     for words in ("no worker serves it", "paused", "host-1", "6/16", "12.5", "rows 6 of 16"):
         assert words in said
 
