@@ -110,7 +110,7 @@ def submit(
     granted = terms.retention_seconds or settings.result_ttl_seconds
     kept = granted if retention_seconds is None else retention_seconds
     assert job.status in BORN, "a new job is queued or blocked"
-    record = encode_job(job, sealer, retention_seconds=kept, terms=terms)
+    record = encode_job(job, sealer, retention_seconds=kept, terms=terms) | {"region": settings.region}
     fields = [part for pair in record.items() for part in pair]
     return _command(
         "submit",

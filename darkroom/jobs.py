@@ -148,6 +148,7 @@ class Job:
     traceparent: str = ""  # of the trace that it belongs to (W3C); empty where nothing is traced
     price: Price | None = None  # of a device second, as it was when the job was taken
     cost: Cost = Cost()
+    region: str = ""  # where it was accepted and runs; empty where regions have no names
     schema: int = SCHEMA
 
     @property

@@ -21,14 +21,14 @@ SECRET_FIELDS = frozenset(
 )
 
 
-def configure_logging(level: str, *, service: str) -> None:
-    """Send our events and those of the libraries to stderr as JSON lines."""
+def configure_logging(level: str, *, service: str, region: str = "") -> None:
+    """Send our events and those of the libraries to stderr as JSON lines that name service and region."""
     shared: list[Any] = [
         structlog.contextvars.merge_contextvars,
         structlog.stdlib.add_log_level,
         structlog.stdlib.add_logger_name,
         structlog.processors.TimeStamper(fmt="iso", utc=True),
-        _named(service),
+        _named(service, region),
         _traced,
         _drop_secrets,
         structlog.processors.format_exc_info,
@@ -72,9 +72,11 @@ def current_request_id() -> str:
     return str(structlog.contextvars.get_contextvars().get("request_id", ""))
 
 
-def _named(service: str) -> Any:
+def _named(service: str, region: str) -> Any:
     def add_service(_logger: Any, _method: str, event: dict[str, Any]) -> dict[str, Any]:
         event["service"] = service
+        if region:
+            event["region"] = region
         return event
 
     return add_service

@@ -19,7 +19,7 @@ def main() -> int:
     """Run until SIGTERM has drained the process; the exit code is 2 for a bad start, 1 for a process that failed."""
     try:
         settings = Settings.from_env()
-        configure_logging(settings.log.log_level, service="worker")
+        configure_logging(settings.log.log_level, service="worker", region=settings.jobs.region)
         process = WorkerProcess(settings)
     except DarkroomError as error:
         refuse(error)

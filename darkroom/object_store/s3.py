@@ -16,6 +16,7 @@ from botocore.config import Config
 from botocore.exceptions import BotoCoreError, ClientError
 
 from darkroom.errors import ObjectNotFound, ObjectStoreUnavailable
+from darkroom.object_store.cdn import CdnLinks
 from darkroom.object_store.keys import StoredFile, check_key, check_prefix, content_type_of
 from darkroom.settings import ObjectStoreSettings
 
@@ -27,8 +28,9 @@ DELETE_BATCH = 1_000  # the protocol's limit
 class S3ObjectStore:
     """A bucket as object store."""
 
-    def __init__(self, settings: ObjectStoreSettings) -> None:
+    def __init__(self, settings: ObjectStoreSettings, cdn: CdnLinks | None = None) -> None:
         self._settings = settings
+        self._cdn = cdn
         self._lock = threading.Lock()
         self._made: Any = None  # boto3 makes its client classes at run time
         self._made_signer: Any = None
@@ -45,6 +47,8 @@ class S3ObjectStore:
             return body
 
     def url(self, key: str, *, expires_in: int, filename: str) -> str:
+        if self._cdn and (cdn_link := self._cdn.url(key, expires_in=expires_in)):
+            return cdn_link
         with _service_errors():
             link: str = self._signer().generate_presigned_url(
                 "get_object",

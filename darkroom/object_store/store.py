@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Protocol
 
 from darkroom.errors import ConfigurationError
+from darkroom.object_store.cdn import CdnLinks
 from darkroom.object_store.keys import StoredFile
 from darkroom.object_store.local import LocalObjectStore
 from darkroom.object_store.s3 import S3ObjectStore
@@ -38,12 +39,14 @@ class ObjectStore(Protocol):
 
 def make_object_store(settings: ObjectStoreSettings) -> ObjectStore:
     """The store that the settings name; makes its folder or bucket when it is first used."""
+    cdn = CdnLinks.from_settings(settings)
     if settings.object_store == "s3":
-        return S3ObjectStore(settings)
+        return S3ObjectStore(settings, cdn)
     if settings.link_secret is None:
         raise ConfigurationError("the local object store needs DARKROOM_LINK_SECRET to sign its links")
     return LocalObjectStore(
         settings.object_store_folder,
         public_url=settings.public_url,
         secret=settings.link_secret.get_secret_value().encode(),
+        cdn=cdn,
     )

@@ -44,6 +44,7 @@ FULL = make_job(
     key="0123456789ab",
     request_id="req_1",
     price=Price(600_000, "EUR"),
+    region="eu-1",
     cost=Cost(device_us=3, billed_us=2, spent=5, billed=4),
     traceparent="00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01",
 )

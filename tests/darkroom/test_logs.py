@@ -43,6 +43,17 @@ def test_event_is_one_json_line_with_service_and_job(capsys: pytest.CaptureFixtu
     assert "job_id" not in second
 
 
+def test_every_event_names_the_region_where_regions_have_names(capsys: pytest.CaptureFixture[str]) -> None:
+    configure_logging("info", service="api", region="eu-1")
+    get_logger("test").info("here")
+    configure_logging("info", service="api")
+    get_logger("test").info("nowhere")
+
+    first, second = _lines(capsys)
+    assert first["region"] == "eu-1"
+    assert "region" not in second
+
+
 def test_libraries_events_get_the_same_form(capsys: pytest.CaptureFixture[str]) -> None:
     configure_logging("warning", service="api")
 

@@ -12,6 +12,7 @@ from darkroom.metrics import Metrics, describe, metrics_table
 
 ROOT = Path(__file__).parents[2]
 CLOSED = {
+    "region",  # of the installation: one a process
     "tier", "model", "status", "outcome", "format", "result", "method", "route", "stage", "decision", "action", "size",
     "memory", "layer", "category", "device", "kind", "operation", "owner", "currency", "alias", "certificate",
     "part", "rating",

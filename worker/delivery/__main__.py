@@ -16,7 +16,7 @@ def main() -> int:
     """Run; the exit code is 2 for a bad start."""
     try:
         settings = Settings.from_env()
-        configure_logging(settings.log.log_level, service="delivery")
+        configure_logging(settings.log.log_level, service="delivery", region=settings.region)
         configure_tracing(OtelSettings.from_env(), service="delivery")
         asyncio.run(deliver(settings))
     except DarkroomError as error:

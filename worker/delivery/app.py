@@ -20,6 +20,7 @@ from darkroom.redis_client import make_async_redis, make_redis
 from darkroom.sealing import Sealer
 from darkroom.settings import (
     DeliverySettings,
+    JobSettings,
     LogSettings,
     ObjectStoreSettings,
     RedisSettings,
@@ -44,6 +45,7 @@ class Settings:
     delivery: DeliverySettings
     log: LogSettings
     public_url: str
+    region: str = ""
 
     @classmethod
     def from_env(cls) -> Self:
@@ -54,6 +56,7 @@ class Settings:
             delivery=DeliverySettings.from_env(),
             log=LogSettings.from_env(),
             public_url=ObjectStoreSettings.from_env().public_url,
+            region=JobSettings.from_env().region,
         )
 
 
@@ -68,6 +71,7 @@ async def deliver(settings: Settings) -> None:
         asyncio.get_running_loop().add_signal_handler(signum, stop.set)
     sealer = Sealer.from_settings(settings.secrets)
     metrics = Metrics()
+    metrics.observe_region(settings.region)
     client = make_async_redis(settings.redis)
     dialler = Dialler(settings.webhooks, settings.delivery)
     stores = Stores(Outbox(client), EndpointStore(client, sealer), DeliveryLog(client), sealer)
