@@ -96,7 +96,7 @@ def _named(legend: str, labels: Mapping[str, str]) -> str:
 
 
 def _ask(url: str, expression: str, span: Span) -> list[dict[str, Any]]:
-    step = max((span.end - span.start) / POINTS, 1)
+    step = max((span.end - span.start) / POINTS, 0.5)
     query = urllib.parse.urlencode({"query": expression, "start": span.start, "end": span.end, "step": step})
     with urllib.request.urlopen(f"{url}/api/v1/query_range?{query}", timeout=30) as answer:
         result: list[dict[str, Any]] = json.load(answer)["data"]["result"]

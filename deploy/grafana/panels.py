@@ -143,6 +143,13 @@ ENGINE = Dashboard(
             {"hits": share(counted("darkroom_embedding_lookups_total", 'result="hit"'), counted("darkroom_embedding_lookups_total"))},
         ),
         Panel("Previews", "reqps", {"{{outcome}}": rate("darkroom_previews_total", "outcome")}),
+        Panel("Routes: jobs by arm", "reqps", {"{{alias}} {{model}} {{status}}": rate("darkroom_route_jobs_ended_total", "alias, model, status")}),
+        Panel(
+            "Routes: run time by arm, p95", "s",
+            {"{{alias}} {{model}}": f"histogram_quantile(0.95, sum by (le, alias, model) (rate(darkroom_route_run_seconds_bucket[{RATE}]))) or vector(0)"},
+        ),
+        Panel("Routes: ratings by arm", "reqps", {"{{model}} {{rating}}": rate("darkroom_ratings_total", "model, rating")}),
+        Panel("Routes: canaries taken out", "short", {"{{alias}} {{model}}": "max by (alias, model) (darkroom_canary_taken_out) or vector(0)"}),
     ),
 )  # fmt: skip
 SAFETY = Dashboard(
