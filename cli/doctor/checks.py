@@ -36,6 +36,7 @@ CHECKS = (
         "policies", files.policies, "Change the file that is named; `darkroom policies check FILE` says if it is one."
     ),
     Check("owners", files.owners, "Change the file that DARKROOM_OWNERS_FILE names."),
+    Check("prices", files.prices, "Change the file that DARKROOM_PRICES_FILE names."),
     Check("secret file", files.secret_file, "Make or mend the file: (umask 077; openssl rand -base64 32 > FILE)."),
     Check("certificate", files.certificate, "Mend the files, or make new ones with `darkroom keys c2pa`."),
     Check("disk", storage.disk, _BUCKET),
@@ -49,7 +50,11 @@ CHECKS = (
     Check("clock", job_store.clock, _RIGHTS, "redis"),
     Check("workers", job_store.workers, _RIGHTS, "redis"),
     Check("api port", network.api_port, "Change DARKROOM_HOST or DARKROOM_PORT."),
-    Check("metrics ports", network.metrics_ports, "Change DARKROOM_METRICS_PORT or DARKROOM_DELIVERY_METRICS_PORT."),
+    Check(
+        "metrics ports",
+        network.metrics_ports,
+        "Change DARKROOM_API_METRICS_PORT, DARKROOM_METRICS_PORT or DARKROOM_DELIVERY_METRICS_PORT.",
+    ),
     Check("webhook egress", network.egress, "Let the delivery process connect out, directly: it uses no proxy."),
 )
 

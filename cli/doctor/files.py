@@ -14,12 +14,14 @@ from darkroom.catalogue import load_catalogue
 from darkroom.errors import ConfigurationError
 from darkroom.names import nearest_name
 from darkroom.owners import Owners
+from darkroom.prices import Prices
 from darkroom.sealing import Sealer
 from darkroom.settings import (
     ALL_SETTINGS,
     PREFIX,
     CatalogueSettings,
     OwnersSettings,
+    PriceSettings,
     ProvenanceSettings,
     SafetySettings,
 )
@@ -80,6 +82,14 @@ def owners(_place: Place) -> Verdict:
     if chosen.owners_file is None:
         return skipped("DARKROOM_OWNERS_FILE is not set: every owner has the default terms.")
     return fine(f"{len(set(names))} owner(s) have terms of their own.")
+
+
+def prices(_place: Place) -> Verdict:
+    chosen = PriceSettings.from_env()
+    Prices.from_settings(chosen)
+    if chosen.prices_file is None:
+        return skipped("DARKROOM_PRICES_FILE is not set: device time is counted, and nothing is asked for it.")
+    return fine("The file of prices can be read.")
 
 
 def certificate(place: Place) -> Verdict:

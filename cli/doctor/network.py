@@ -29,13 +29,14 @@ def api_port(place: Place) -> Verdict:
 def metrics_ports(place: Place) -> Verdict:
     if place.session is not None:
         return skipped("`darkroom up` chooses the ports of metrics itself.")
-    worker, delivery = WorkerSettings.from_env(), DeliverySettings.from_env()
+    api, worker, delivery = ApiSettings.from_env(), WorkerSettings.from_env(), DeliverySettings.from_env()
     asked = (
+        (api.host, api.api_metrics_port, "DARKROOM_API_METRICS_PORT"),
         (worker.metrics_host, worker.metrics_port, "DARKROOM_METRICS_PORT"),
         (delivery.delivery_metrics_host, delivery.delivery_metrics_port, "DARKROOM_DELIVERY_METRICS_PORT"),
     )
     served = [entry for entry in asked if entry[1]]
-    if not served:
+    if not worker.metrics_port and not delivery.delivery_metrics_port:
         return warning(
             "Workers and the delivery of webhooks serve no metrics.",
             "Set DARKROOM_METRICS_PORT and DARKROOM_DELIVERY_METRICS_PORT, so that they can be watched.",
@@ -96,12 +97,15 @@ def _port(host: str, port: int, variable: str) -> Verdict:
 
 
 def _is_ours(url: str) -> bool:
-    """Whether one of our processes answers; each has one of these two pages."""
-    for page in ("/livez", "/healthz"):
+    """Whether one of our processes answers; each has one of these pages."""
+    for page in ("/livez", "/healthz", "/metrics"):
         try:
             with urllib.request.urlopen(f"{url}{page}", timeout=SECONDS) as answer:  # noqa: S310 -- an http address
-                if answer.status == 200:
+                if answer.status == 200 and (page != "/metrics" or b"darkroom_" in answer.read()):
                     return True
+        except urllib.error.HTTPError as error:
+            if error.code == 503:  # ours, and not well: that is another check's affair
+                return True
         except (urllib.error.URLError, OSError, ValueError):
             continue
     return False
