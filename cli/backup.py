@@ -63,9 +63,7 @@ def save(
         files = save_files(place.objects, folder / FILES)
     summary = Summary(taken_at, digest, (folder / RECORDS).stat().st_size, files)
     (folder / SUMMARY).write_text(json.dumps(asdict(summary), indent=1) + "\n", encoding="utf-8")
-    say(
-        f"Saved {summary.records_bytes:,} bytes of records and {files:,} files. The secret file is yours to keep, apart."
-    )
+    say(f"Saved {summary.records_bytes:,} bytes of records and {files:,} files. Keep the secret file too, apart.")
 
 
 @app.command()

@@ -3,7 +3,7 @@
 Where there is no container engine this is what shows that the file works. What a container would give is put in its
 place, and nothing else is changed: names and ports become free ports of this machine, mounted paths folders under one
 run folder, `/app` a tree of exactly what the image's Dockerfile copies there, user 10001 the user who runs this.
-Garage is stood in for by moto (`garage_stand_in.py`), `valkey-cli` by a script; programs that are not here are left out
+Garage is stood in for by moto (`garage_stand_in.py`), `valkey-cli` and `wget` by scripts; programs that are not here are left out
 and named.
 
     python -m scripts.compose_as_processes        # start all, make one image over HTTP, stop all
@@ -246,11 +246,17 @@ class ComposeRun:
         return table | {"/app": str(app), "/tmp": str(self.folder / "tmp" / container.name)}  # noqa: S108
 
     def _tools(self) -> None:
-        """The one program that health checks call and that comes with no package of ours."""
-        tool = self.folder / "bin" / "valkey-cli"
-        tool.parent.mkdir(parents=True)
-        tool.write_text(f'#!/bin/sh\nexec {sys.executable} {SCRIPTS / "valkey_cli_stand_in.py"} "$@"\n')
-        tool.chmod(0o755)
+        """Programs that health checks call and that are in the images, though not in a package of ours."""
+        fetch = "from sys import argv; from urllib.request import urlopen; urlopen(argv[-1], timeout=4)"
+        tools = {
+            "valkey-cli": f'{sys.executable} {SCRIPTS / "valkey_cli_stand_in.py"} "$@"',
+            "wget": f'{sys.executable} -c "{fetch}" "$@"',
+        }
+        (self.folder / "bin").mkdir(parents=True)
+        for name, command in tools.items():
+            tool = self.folder / "bin" / name
+            tool.write_text(f"#!/bin/sh\nexec {command}\n")
+            tool.chmod(0o755)
 
 
 def copied(dockerfile: Path) -> Iterator[tuple[str, str]]:
@@ -320,7 +326,7 @@ def _free_port() -> int:
 def main() -> None:
     """Run it once and say what came of it."""
     argparse.ArgumentParser(description=__doc__.partition("\n")[0]).parse_args()
-    programs = {name: found for name in ("prometheus", "promtool") if (found := shutil.which(name))}
+    programs = {"prometheus": found} if (found := shutil.which("prometheus")) else {}
     with tempfile.TemporaryDirectory(prefix="darkroom-compose-") as folder:
         try:
             with compose_run(Path(folder), programs=programs) as run:

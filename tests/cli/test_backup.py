@@ -32,6 +32,7 @@ def _server(folder: Path) -> Iterator[int]:
     try:
         with redis.Redis(port=port) as client:
             eventually(lambda: _answers(client))
+            client.connection_pool.disconnect()
         yield port
     finally:
         process.terminate()
@@ -61,8 +62,9 @@ def _darkroom(environment: Mapping[str, str], *arguments: str) -> subprocess.Com
 @pytest.mark.integration
 def test_restored_into_empty_stores_every_job_is_finished(tmp_path: Path) -> None:
     backup, valkey = tmp_path / "backup", tmp_path / "valkey"
-    with serving(tmp_path) as service:
+    with ExitStack() as stack, serving(tmp_path) as service:
         before = Caller(service)
+        stack.callback(before.http.close)
         first = before.submit(prompt="a red circle", num_inference_steps=4)
         assert before.result(first)["status"] == "succeeded"
         waiting = [before.submit(prompt="a blue square", num_inference_steps=60) for _ in range(JOBS)]
@@ -97,6 +99,7 @@ def test_restored_into_empty_stores_every_job_is_finished(tmp_path: Path) -> Non
             token=service.token,
         )
         after = Caller(restored)
+        stack.callback(after.http.close)
         eventually(lambda: _ready(after), seconds=120)
         ended = {job: after.result(job) for job in (first, *waiting)}
         images = [after.download(job["images"][0]) for job in ended.values()]

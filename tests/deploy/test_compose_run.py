@@ -19,7 +19,7 @@ pytestmark = pytest.mark.integration
 
 
 def test_every_service_becomes_healthy_and_a_job_gets_its_image(tmp_path: Path) -> None:
-    programs = {"prometheus": str(debian.prometheus()), "promtool": str(debian.promtool())}
+    programs = {"prometheus": str(debian.prometheus())}
 
     with compose_run(tmp_path, programs=programs, DARKROOM_TORCH_THREADS="1") as run:
         image = make_an_image(run)
