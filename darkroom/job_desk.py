@@ -38,11 +38,11 @@ _ENDED = ("darkroom:ended",)
 _FIELDS = (
     "id", "owner", "status", "tier", "model", "shape", "priority", "attempt", "transient", "lost", "strikes", "worker",
     "step", "steps", "created_at", "started_at", "finished_at", "deadline_at", "not_before", "lease_until",
-    "cancel_requested", "suspect", "policy", "held", "error",
+    "cancel_requested", "suspect", "shadow", "policy", "held", "error",
 )  # fmt: skip
 _NUMBERS = frozenset({"priority", "attempt", "transient", "lost", "strikes", "step", "steps"})
 _TIMES = frozenset({"created_at", "started_at", "finished_at", "deadline_at", "not_before", "lease_until"})
-_FLAGS = frozenset({"cancel_requested", "suspect"})
+_FLAGS = frozenset({"cancel_requested", "suspect", "shadow"})
 
 
 @dataclass(frozen=True)
