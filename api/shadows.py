@@ -64,6 +64,7 @@ def _shadow_of(job: Job, model: str) -> Job:
         metadata={},
         warnings=(),
         deadline_at=None,
+        price=None,  # nobody owes it
         shadow=True,
     )
 

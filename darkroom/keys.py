@@ -95,8 +95,10 @@ class KeyStore:
         """A new key; `expires_at` in Unix seconds, `person` who will hold it.
 
         Raises:
-            ConfigurationError: the person's name is none.
+            ConfigurationError: the person's name is none, or the owner's is kept for shadow runs.
         """
+        if owner.startswith("@"):
+            raise ConfigurationError("an owner's name can't begin with @")
         key = ApiKey(
             id=secrets.token_hex(6),
             owner=owner,

@@ -1,7 +1,7 @@
 """How each route's models do, and which canaries were taken out: in Redis, the same for every process.
 
-The job scripts count (`lua/arms.lua`); whoever holds the watch decides by `darkroom.routing`; the API asks which variants
-are out before it gives a job to one, and goes on with what it last heard while Redis is away.
+The job scripts count (`lua/arms.lua`); whoever holds the watch decides by `darkroom.routing`; the API asks which
+variants are out before it gives a job to one, and goes on with what it last heard while Redis is away.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ import json
 import threading
 import time
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 import redis
@@ -76,12 +76,12 @@ class RouteBoard:
         """What became of the route's jobs, by model; those of shadow runs under the model's name and `+shadow`."""
         with redis_errors():
             stored: Any = self._redis.hgetall(f"darkroom:arms:{route}")
-        arms: dict[str, ArmCounts] = {}
+        words: dict[str, dict[str, Any]] = {}
         for field, value in stored.items():
             arm, _, word = str(field).rpartition(":")
             if (kind := _FIELDS.get(word)) is not None:
-                arms[arm] = replace(arms.get(arm, ArmCounts()), **{word: kind(value)})
-        return arms
+                words.setdefault(arm, {})[word] = kind(value)
+        return {arm: ArmCounts(**counted) for arm, counted in words.items()}
 
     def take_out(self, alias: AliasSpec, trouble: str) -> bool:
         """Give the alias's canary no more jobs; False where it was out already."""

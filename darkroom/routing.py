@@ -147,11 +147,15 @@ class ArmCounts:
         return self.rating_sum / self.ratings if self.ratings else None
 
     def __add__(self, other: ArmCounts) -> ArmCounts:
-        return ArmCounts(*(mine + its for mine, its in zip(_values(self), _values(other), strict=True)))
-
-
-def _values(counts: ArmCounts) -> tuple[float, ...]:
-    return tuple(getattr(counts, name) for name in counts.__dataclass_fields__)
+        return ArmCounts(
+            succeeded=self.succeeded + other.succeeded,
+            failed=self.failed + other.failed,
+            blocked=self.blocked + other.blocked,
+            in_review=self.in_review + other.in_review,
+            seconds=self.seconds + other.seconds,
+            ratings=self.ratings + other.ratings,
+            rating_sum=self.rating_sum + other.rating_sum,
+        )
 
 
 def trouble_with(canary: ArmCounts, others: ArmCounts, rules: Canary) -> Trouble | None:

@@ -40,6 +40,9 @@ FULL = make_job(
     appeal_of="job_01m8z6k2q4v7x9b3n5c8d1f0ga",
     waived=(Waived("hate", "list"),),
     withheld=(0,),
+    route="best@01234567",
+    shadow=True,
+    rating=4,
     original=Texts("zarn", "amsel"),
     key="0123456789ab",
     request_id="req_1",
@@ -86,6 +89,16 @@ def test_record_from_before_reviews_is_read() -> None:
     job = decode_job(record)
 
     assert (job.findings, job.review, job.appeal_of, job.waived, job.withheld) == ((), (), None, (), ())
+
+
+def test_record_from_before_routes_is_read() -> None:
+    record = encode_job(FULL) | TIMES
+    for name in ("route", "shadow", "rating"):
+        del record[name]
+
+    job = decode_job(record)
+
+    assert (job.route, job.shadow, job.rating) == (None, False, None)
 
 
 @pytest.mark.parametrize("sealer", [None, Sealer([bytes(32)])])

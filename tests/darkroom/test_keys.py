@@ -50,6 +50,11 @@ def test_a_person_has_a_name(store: KeyStore, name: str) -> None:
         store.create("reviews", "desk", person=name)
 
 
+def test_no_owner_is_named_like_shadow_runs(store: KeyStore) -> None:
+    with pytest.raises(ConfigurationError, match="@"):
+        store.create("@shadow", "desk")
+
+
 def test_token_is_dk_id_secret_and_the_secret_is_nowhere_at_rest(store: KeyStore, redis_client: redis.Redis) -> None:
     new = store.create("ada", "laptop")
 
