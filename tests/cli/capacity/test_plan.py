@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import re
 import xml.etree.ElementTree as ET
 from pathlib import Path
 
@@ -86,6 +87,14 @@ def test_the_plans_of_the_documentation_are_valid(name: str) -> None:
 
     workers = sum(tier["workers"] for tier in answer["tiers"].values())
     assert (workers > LARGEST) == (name == "hundred-million")
+
+
+def test_the_demand_on_the_page_is_valid(tmp_path: Path) -> None:
+    page = (ROOT / "docs" / "capacity.md").read_text(encoding="utf-8")
+    (block,) = re.findall(r"^```toml\n(.*?)^```$", page, re.MULTILINE | re.DOTALL)
+    (tmp_path / "page.toml").write_text(block)
+
+    assert json.loads(plan(tmp_path / "page.toml", "--json"))["tiers"]["standard"]["workers"] >= 1
 
 
 def _profile_of(name: str) -> str:
