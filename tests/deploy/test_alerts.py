@@ -70,6 +70,13 @@ def test_no_page_is_left_of_an_alert_that_is_gone() -> None:
     assert {page.stem for page in (ROOT / "docs" / "runbooks").glob("*.md")} == ALERTS.keys()
 
 
+def test_table_of_the_docs_lists_every_alert_with_its_severity() -> None:
+    page = (ROOT / "docs" / "alerts.md").read_text(encoding="utf-8")
+
+    listed = dict(re.findall(r"^\| \[(\w+)\]\(runbooks/\1\.md\) \| (\w+) \|", page, flags=re.MULTILINE))
+    assert listed == {name: rule["labels"]["severity"] for name, rule in ALERTS.items()}
+
+
 def test_rules_ask_for_what_the_code_tells() -> None:
     told = {info.name for info in describe(Metrics())}
 
