@@ -3,8 +3,8 @@
 Where there is no container engine this is what shows that the file works. What a container would give is put in its
 place, and nothing else is changed: names and ports become free ports of this machine, mounted paths folders under one
 run folder, `/app` a tree of exactly what the image's Dockerfile copies there, user 10001 the user who runs this.
-Garage is stood in for by moto (`garage_stand_in.py`), `valkey-cli` and `wget` by scripts; programs that are not here are left out
-and named.
+Garage is stood in for by moto (`garage_stand_in.py`), `valkey-cli` and `wget` by scripts; programs that are not here
+are left out and named.
 
     python -m scripts.compose_as_processes        # start all, make one image over HTTP, stop all
 """
