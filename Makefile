@@ -50,6 +50,7 @@ bench: setup           ## the measurements of bench/, an hour or more; each writ
 	$(PY) -m bench.exactness
 	$(PY) -m bench.engine.soak
 	$(PY) -m bench.service_cost models/darkroom-tiny
+	$(PY) -m bench.plan models/darkroom-tiny
 
 lock: setup            ## write requirements/*.txt anew from pyproject.toml
 	scripts/lock.sh

@@ -35,7 +35,7 @@ def plan(
 ) -> None:
     """Say how many workers a demand needs: by simulation of the engine's own batching."""
     if importlib.util.find_spec("simpy") is None:
-        raise ConfigurationError("`darkroom plan` needs the extra `plan`: pip install 'darkroom[plan]'")
+        raise ConfigurationError("`darkroom plan` needs an extra; in the repository: pip install '.[plan]'")
     from cli.capacity.demand import Demand  # noqa: PLC0415 - simpy is an extra
     from cli.capacity.plot import plot as picture  # noqa: PLC0415
     from cli.capacity.pools import plan as pools_for  # noqa: PLC0415
