@@ -20,7 +20,7 @@ from redis.exceptions import NoScriptError
 from darkroom.jobs import TRANSITIONS, Tier
 from darkroom.redis_client import redis_errors
 
-SHARED = ("events", "outbox", "fair", "arms", "usage", "record", "isolation")  # in this order: a part sees those above it
+SHARED = ("events", "outbox", "fair", "arms", "usage", "record", "isolation")  # each sees those before it
 _NEEDS = re.compile(r"^-- Needs: ([a-z_]+)$", re.MULTILINE)
 
 

@@ -39,7 +39,7 @@ def clock(own_engine: Engine) -> Clock:
 
 
 @pytest.fixture
-def priced(shop: Workshop, own_engine: Engine, clock: Clock) -> Workshop:  # noqa: ARG001 - its engine is watched
+def priced(shop: Workshop, own_engine: Engine, clock: Clock) -> Workshop:
     return dataclasses.replace(shop, engine=own_engine)
 
 
