@@ -67,7 +67,7 @@ def test_restored_into_empty_stores_every_job_is_finished(tmp_path: Path) -> Non
         stack.callback(before.http.close)
         first = before.submit(prompt="a red circle", num_inference_steps=4)
         assert before.result(first)["status"] == "succeeded"
-        waiting = [before.submit(prompt="a blue square", num_inference_steps=60) for _ in range(JOBS)]
+        waiting = [before.submit(prompt="a blue square", num_inference_steps=20) for _ in range(JOBS)]
         done = _darkroom(service.environment, "save", str(backup), "--data", str(tmp_path / "none"))
         assert done.returncode == 0, done.stderr
         service.workers[0].kill()
