@@ -70,6 +70,7 @@ def prometheus(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Prometheus]
             _load(service, hook)
         eventually(lambda: _value(server, "sum(darkroom_webhook_lag_seconds_count)") > 0, seconds=60)
         eventually(lambda: _value(server, "max(darkroom_review_items)") > 0, seconds=60)
+        eventually(lambda: server.ask('rate(darkroom_tickets_total{result="replaced"}[1m])'), seconds=60)  # two scrapes
         yield server
 
 
