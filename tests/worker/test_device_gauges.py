@@ -70,6 +70,7 @@ def test_a_gpu_is_found_by_its_uuid_and_one_silent_figure_costs_no_other(monkeyp
 
 
 @pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="there is no GPU")
 def test_a_gpu_tells_memory_load_power_and_temperature() -> None:
     pytest.importorskip("pynvml")
     metrics = Metrics()
