@@ -8,7 +8,7 @@ from typing import Annotated
 from fastapi import APIRouter, Query
 from starlette.concurrency import run_in_threadpool
 
-from api.auth import AnyKey
+from api.auth import ReadKey
 from api.cost_schemas import UsageBody, UsageList
 from api.dependencies import ServicesDep
 from api.openapi import errors
@@ -29,10 +29,10 @@ _Owner = Annotated[
 
 @router.get("/usage", summary="Read what was used", responses=errors(401, 403, 422, 429, 503))
 async def read_usage(
-    *, key: AnyKey, services: ServicesDep, first: _First = None, last: _Last = None, owner: _Owner = None
+    *, key: ReadKey, services: ServicesDep, first: _First = None, last: _Last = None, owner: _Owner = None
 ) -> UsageList:
     """Jobs, images, device time and what is owed for it, by day. Days are kept for 400 days."""
-    _require_scope(key, owner)
+    _require_admin_for_others(key, owner)
     ledger = UsageLedger(services.threaded_redis)
     until: dt.date = last or await run_in_threadpool(ledger.today)
     since: dt.date = first or until - dt.timedelta(days=_DAYS - 1)
@@ -45,11 +45,6 @@ async def read_usage(
     return UsageList(days=tuple(map(UsageBody.from_usage, days)))
 
 
-def _require_scope(key: ApiKey, owner: str | None) -> None:
-    """Everybody may read what their own owner used, operators what anybody did."""
-    if Scope.ADMIN in key.scopes:
-        return
-    if owner not in {None, key.owner}:
+def _require_admin_for_others(key: ApiKey, owner: str | None) -> None:
+    if owner not in {None, key.owner} and Scope.ADMIN not in key.scopes:
         raise NotPermitted(f"This API key lacks the scope `{Scope.ADMIN}`.")
-    if Scope.READ not in key.scopes:
-        raise NotPermitted(f"This API key lacks the scope `{Scope.READ}`.")

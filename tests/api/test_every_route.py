@@ -67,6 +67,7 @@ NEEDED: dict[tuple[str, str], Scope | str] = {
     ("POST", "/webhooks/{endpoint_id}/test"): G,
     ("POST", "/webhooks/{endpoint_id}/replay"): G,
     ("GET", "/webhooks/{endpoint_id}/attempts"): R,
+    ("GET", "/usage"): R,
     ("GET", "/models"): ANY_KEY,
     ("GET", "/schedulers"): ANY_KEY,
     ("GET", "/adapters"): ANY_KEY,

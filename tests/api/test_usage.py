@@ -130,7 +130,7 @@ def test_usage_is_that_of_the_callers_owner(priced: TestClient, keys: KeyStore, 
 
 def test_only_operators_read_what_others_used(priced: TestClient, keys: KeyStore, connection: redis.Redis) -> None:
     caller = Caller(priced, keys)
-    operator = Caller(priced, keys, scopes=(Scope.ADMIN,))
+    operator = Caller(priced, keys, scopes=(Scope.ADMIN, Scope.READ))
     caller.generate(ASKED)
     work(connection, seconds=1.0)
 
