@@ -160,3 +160,7 @@ def test_money_runs_out_for_the_day(places: Places, keys: KeyStore, connection: 
 
     assert (refused.status_code, refused.json()["code"]) == (429, "budget_exhausted")
     assert refused.headers["RateLimit-Policy"] == '"spend";q=50;w=86400'
+
+
+def test_the_first_day_that_can_be_written_is_no_fault(priced: TestClient, keys: KeyStore) -> None:
+    assert Caller(priced, keys).get("/usage?to=0001-01-01").json()["days"] == []
