@@ -47,8 +47,8 @@ from darkroom import __version__
 from darkroom.catalogue_watch import LOOK_SECONDS
 from darkroom.errors import DarkroomError
 from darkroom.events import EventLog
-from darkroom.object_store import LocalObjectStore, plain_store
 from darkroom.logs import get_logger
+from darkroom.object_store import LocalObjectStore, plain_store
 from darkroom.previews import PreviewFeed
 from darkroom.settings import ApiSettings
 

@@ -212,9 +212,7 @@ def load_catalogue(path: Path) -> Catalogue:
     return catalogue
 
 
-def _default(
-    path: Path, models: Mapping[str, ModelSpec], aliases: Mapping[str, AliasSpec], default: object
-) -> str:
+def _default(path: Path, models: Mapping[str, ModelSpec], aliases: Mapping[str, AliasSpec], default: object) -> str:
     if not models:
         raise ConfigurationError(f"catalogue {path} has no [models.NAME] entry")
     if default is None and len(models) == 1:

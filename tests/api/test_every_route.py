@@ -130,7 +130,8 @@ def test_no_scope_reads_another_owners_job(make_caller: Callable[..., Caller]) -
 
     for method, path in GUARDED:
         for stranger in strangers if path.startswith("/jobs/{job_id}") else ():
-            body = {"json": {"text": "why"}} if path.endswith("/appeal") and method == "POST" else {}
+            said = {"/jobs/{job_id}/appeal": {"text": "why"}, "/jobs/{job_id}/rating": {"rating": 5}}.get(path)
+            body = {"json": said} if said and method == "POST" else {}
             answer = stranger.client.request(method, path.format(job_id=job_id), headers=stranger.headers(), **body)
             assert (answer.status_code, answer.json()["code"]) == (404, "job_not_found"), path
 
