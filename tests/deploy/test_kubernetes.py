@@ -13,12 +13,14 @@ import jsonschema
 import kubernetes_validate
 import pytest
 import redis
+import typer
 import yaml
 from redis.backoff import ConstantBackoff
 from redis.retry import Retry
 
 from api.main import SHUTDOWN_SECONDS
 from api.routes import health
+from cli.main import app
 from cli.services import find_valkey
 from darkroom import __version__
 from darkroom.catalogue import load_catalogue
@@ -34,7 +36,7 @@ from worker.status_server import status_app
 ROOT = Path(__file__).parents[2]
 KUBERNETES = ROOT / "deploy" / "kubernetes"
 OVERLAYS = ("cpu", "gpu", "keda")
-FOLDERS = ("base", "stores", *(f"overlays/{name}" for name in OVERLAYS))
+FOLDERS = ("base", "stores", "models", *(f"overlays/{name}" for name in OVERLAYS))
 OURS = {"darkroom-api": "api", "darkroom-delivery": "worker.delivery", "darkroom-worker": "worker"}
 VERSIONS = ("1.31", "1.37")  # the oldest that the manifests are for, and the newest known
 FIELDS = {f"{cls.prefix()}{name.upper()}": cls for cls in ALL_SETTINGS for name in cls.model_fields}
@@ -76,6 +78,32 @@ def test_every_object_is_valid_and_says_nothing_unknown(manifests: list[Manifest
     for manifest in manifests:
         if manifest["kind"] != "ScaledObject":
             kubernetes_validate.validate(manifest, version, strict=True)
+
+
+@pytest.mark.parametrize("version", VERSIONS)
+def test_the_job_that_pulls_models_is_valid_and_fills_the_volume_that_workers_read(version: str) -> None:
+    job_and_policy = render(KUBERNETES / "models")
+    for manifest in job_and_policy:
+        kubernetes_validate.validate(manifest, version, strict=True)
+
+    pull = pods(job_and_policy)["darkroom-models-pull"]
+    workers = pods(render(KUBERNETES / "overlays" / "gpu"))["darkroom-worker"]
+    claims = [
+        {volume["persistentVolumeClaim"]["claimName"] for volume in pod.spec["volumes"] if volume["name"] == "models"}
+        for pod in (pull, workers)
+    ]
+    assert claims[0] == claims[1] == {"darkroom-models"}
+    assert may_reach(job_and_policy, pull, "93.184.216.34", 443)
+    assert not may_reach(job_and_policy, pull, "10.0.0.1", 443)
+
+
+def test_the_job_that_pulls_models_says_what_the_command_takes() -> None:
+    container = pods(render(KUBERNETES / "models"))["darkroom-models-pull"].container
+    assert container["command"] == ["python", "-m", "cli", "models", "pull"]
+
+    command = typer.main.get_command(app).commands["models"].commands["pull"]
+    taken = {option for parameter in command.params for option in parameter.opts}
+    assert {argument for argument in container["args"] if argument.startswith("--")} <= taken
 
 
 def test_a_misspelt_field_would_be_seen(manifests: list[Manifest]) -> None:
