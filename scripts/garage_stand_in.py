@@ -9,6 +9,7 @@ from __future__ import annotations
 import argparse
 import json
 import re
+import signal
 import subprocess
 import sys
 import tomllib
@@ -107,6 +108,7 @@ def main() -> int:
 
 def serve(config: dict[str, Any], address: tuple[str, int]) -> int:
     s3_host, _, s3_port = config["s3_api"]["api_bind_addr"].rpartition(":")
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))  # else moto would outlive this
     moto = subprocess.Popen([sys.executable, "-m", "moto.server", "-H", s3_host, "-p", s3_port])
     try:
         Admin.token = Path(config["admin"]["admin_token_file"]).read_text(encoding="utf-8").strip()
