@@ -58,7 +58,7 @@ class Side:
                 stderr=subprocess.STDOUT,
                 start_new_session=True,
             )
-        self.stack.callback(lambda: process.poll() is None and os.killpg(process.pid, signal.SIGKILL))
+        self.stack.callback(_kill, process)
         return process
 
 
@@ -179,6 +179,12 @@ def _answers(url: str, process: subprocess.Popen[bytes], log: Path) -> bool:
         return httpx2.get(url, timeout=5).status_code == 200
     except httpx2.TransportError:
         return False
+
+
+def _kill(process: subprocess.Popen[bytes]) -> None:
+    if process.poll() is None:
+        os.killpg(process.pid, signal.SIGKILL)
+        process.wait(STOP_SECONDS)
 
 
 def _end(process: subprocess.Popen[bytes]) -> None:
