@@ -304,8 +304,8 @@ def _line(arm: str, threads: int, rounds: Sequence[Round]) -> str:
     rest = statistics.median(each.service - each.queue_wait - each.run for each in rounds)
     return (
         f"| {arm} | {threads} | {median('pipeline'):.3f} | {median('service'):.3f} |"
-        f" **{statistics.median(ratios):.2f}** | {min(ratios):.2f} to {max(ratios):.2f} | {1_000 * median('queue_wait'):.0f} | {1_000 * median('run'):.0f} |"
-        f" {1_000 * rest:.0f} |"
+        f" **{statistics.median(ratios):.2f}** | {min(ratios):.2f} to {max(ratios):.2f} |"
+        f" {1_000 * median('queue_wait'):.0f} | {1_000 * median('run'):.0f} | {1_000 * rest:.0f} |"
     )
 
 
