@@ -214,6 +214,7 @@ def _api(folder: Path, redis_url: str) -> Iterator[tuple[int, int]]:
     (folder / "model").mkdir()
     (folder / "model" / "model_index.json").write_text("{}", encoding="utf-8")
     (folder / "catalogue.toml").write_text(CATALOGUE, encoding="utf-8")
+    (folder / "owners.toml").write_text("[default]\nmax_queued = 1_000_000\n", encoding="utf-8")
     write_private(folder / "darkroom.secret", secrets.token_urlsafe(32))
     port = _free_port()
     env = {
@@ -222,6 +223,7 @@ def _api(folder: Path, redis_url: str) -> Iterator[tuple[int, int]]:
         "DARKROOM_CATALOGUE": str(folder / "catalogue.toml"),
         "DARKROOM_OBJECT_STORE_FOLDER": str(folder / "objects"),
         "DARKROOM_LINK_SECRET": "only for this measurement",
+        "DARKROOM_OWNERS_FILE": str(folder / "owners.toml"),
         "DARKROOM_SECRET_FILE": str(folder / "darkroom.secret"),
         "DARKROOM_REQUESTS_PER_MINUTE": "0",
         "DARKROOM_PORT": str(port),

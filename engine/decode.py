@@ -1,4 +1,4 @@
-"""Latents -> pixels, one image at a time, in pieces.
+"""Latents -> pixels, in pieces.
 
 Decoding one image costs about as much as several steps of it, and those who are still being denoised are not to wait
 for it. So it runs layer by layer, and the loop takes steps between the pieces; the numbers are those of one go. The
@@ -18,7 +18,7 @@ import torch
 
 from darkroom.errors import GenerationFailed
 
-Decoding = Generator[None, None, np.ndarray]  # gives way after each piece; its result is (h, w, 3) uint8
+Decoding = Generator[None, None, np.ndarray]  # gives way after each piece; its result is (n, h, w, 3) uint8
 # Where work is only queued for the device, time says little; the number of pieces still bounds what is queued.
 MOST_PIECES = 4
 
@@ -37,7 +37,7 @@ class Turn:
 
 
 def decode(latents: torch.Tensor, *, vae: Any, image_processor: Any) -> Decoding:
-    """Decode one sample's latents (1, c, h/8, w/8).
+    """Decode latents (n, c, h/8, w/8).
 
     Raises:
         GenerationFailed: when the latents hold NaN or infinity. It is looked for here, once, because asking the device
@@ -47,10 +47,10 @@ def decode(latents: torch.Tensor, *, vae: Any, image_processor: Any) -> Decoding
         raise GenerationFailed("the model's numbers overflowed, so there is no image; another dtype may help")
     scaled = latents / vae.config.scaling_factor
     if _is_one_piece(vae, scaled):
-        image = vae.decode(scaled, return_dict=False)[0]  # (1, 3, h, w) in [-1, 1]
+        image = vae.decode(scaled, return_dict=False)[0]  # (n, 3, h, w) in [-1, 1]
     else:
         image = yield from _layer_by_layer(vae, scaled)
-    unit = image_processor.postprocess(image, output_type="np", do_denormalize=[True])[0]  # (h, w, 3) in [0, 1]
+    unit = image_processor.postprocess(image, output_type="np", do_denormalize=[True] * len(image))  # in [0, 1]
     return (unit * 255).round().astype(np.uint8)  # type: ignore[no-any-return]
 
 

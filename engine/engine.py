@@ -1,8 +1,8 @@
 """Turns image requests into images: step-level continuous batching on one device.
 
 One thread owns the device. Each tick it drops who gave up, admits who waits, runs one forward over one group's rows,
-lets every sample take its own scheduler step, and decodes at most one finished image; so samples join and leave between
-any two steps. Knows nothing of queues or storage; the caller supplies `on_step` and an observer.
+lets every sample take its own scheduler step, and goes on with decoding a finished image; so samples join and leave
+between any two steps. Knows nothing of queues or storage; the caller supplies `on_step` and an observer.
 """
 
 from __future__ import annotations
@@ -23,11 +23,13 @@ from darkroom.logs import get_logger
 from engine.batch import predict
 from engine.buckets import compiled_where_plain, forward_as_is
 from engine.decode import Turn, go_on
+from engine.decode_together import decode_together
 from engine.device import choose_device
 from engine.failures import again, as_failure, frames, raise_if_fatal
 from engine.families.family import Family
 from engine.groups import Groups
 from engine.handle import EngineHandle, EngineStats
+from engine.host_memory import keep_freed_memory
 from engine.loader import Loader
 from engine.lora.adapters import Adapters
 from engine.lora.file import AdapterFile
@@ -97,6 +99,8 @@ class Engine:
         self._thread = threading.Thread(target=self._run, name="engine", daemon=True)
 
     def start(self) -> None:
+        if self.device.type == "cpu":
+            keep_freed_memory()
         self._thread.start()
 
     def stop(self) -> None:
@@ -235,7 +239,7 @@ class Engine:
         if group := self._groups.next():
             self._step(group)
         if self._denoised:
-            self._decode(self._denoised[0], Turn.beside(self._step_seconds) if group else Turn())
+            self._decode_next()
 
     def _drop(self) -> None:
         """Retire the cancelled and the overdue, wherever they are."""
@@ -351,6 +355,14 @@ class Engine:
         if sample.on_preview is not None and sample.preview_due(tensors.steps_done) and not tensors.done:
             sample.on_preview(tensors.steps_done, self._family(sample.model).preview(tensors.foreseen()))
 
+    def _decode_next(self) -> None:
+        first = self._denoised[0]
+        if self._groups.samples:
+            self._decode(first, Turn.beside(self._step_seconds))
+        else:
+            decode_together(self._denoised, self._family(first.model).decode)
+            self._decode(first, Turn())
+
     def _decode(self, sample: Sample, turn: Turn) -> None:
         latents = sample.tensors.latents
         with self._charged(sample):
@@ -374,7 +386,9 @@ class Engine:
         if sample.decoding is None:
             sample.decoding = self._family(sample.model).decode(sample.tensors.latents)
         pixels, image = go_on(sample.decoding, turn), sample.tensors.image
-        return pixels if pixels is None or image is None else image.finish(pixels)
+        if pixels is None:
+            return None
+        return pixels[0] if image is None else image.finish(pixels[0])
 
     def _family(self, model: str) -> Family:
         family = self._loader.ready(model)

@@ -1,7 +1,7 @@
 """The arms of a comparison: one server process each, its own way of asking for an image, and when it answered.
 
-All arms run at once and idle but for the one that is measured, so rounds can be interleaved. An arm that isn't
-installed is left out, and the page says so.
+All arms are up at once, so that rounds can be interleaved; but for the one that is measured they are stopped, since
+some of them poll while they wait. An arm that isn't installed is left out, and the page says so.
 """
 
 from __future__ import annotations
@@ -76,8 +76,11 @@ class SecondExample(Arm):
 
 @dataclass(frozen=True)
 class RunningArm:
+    """A started arm; its processes stand still but for while it is asked."""
+
     arm: Arm
     url: str
+    pid: int
 
     def burst(self, jobs: Sequence[Job]) -> list[Answer]:
         """All jobs at once."""
@@ -85,7 +88,17 @@ class RunningArm:
 
     def play(self, trace: Sequence[tuple[float, Job]]) -> list[Answer]:
         """Each job at its time, whether or not those before it are done."""
-        return asyncio.run(self._play(trace))
+        self.signal(signal.SIGCONT)
+        try:
+            return asyncio.run(self._play(trace))
+        finally:
+            self.signal(signal.SIGSTOP)
+
+    def signal(self, number: signal.Signals) -> None:
+        """To its process and all that come from it."""
+        for pid in _with_descendants(self.pid):
+            with suppress(ProcessLookupError):
+                os.kill(pid, number)
 
     async def _play(self, trace: Sequence[tuple[float, Job]]) -> list[Answer]:
         limits = httpx2.Limits(max_connections=None)
@@ -152,9 +165,11 @@ def _running(arm: Arm, model: Path, adapters: Mapping[str, Path], threads: int) 
     with subprocess.Popen(
         arm.command, env=environment, cwd=REPOSITORY, stdout=subprocess.DEVNULL, start_new_session=True
     ) as process:
+        started = RunningArm(arm, f"http://127.0.0.1:{port}", process.pid)
         try:
-            yield RunningArm(arm, f"http://127.0.0.1:{port}")
+            yield started
         finally:
+            started.signal(signal.SIGCONT)
             process.send_signal(signal.SIGTERM)
             with suppress(subprocess.TimeoutExpired):
                 process.wait(20)
@@ -171,9 +186,24 @@ def _wait_until_ready(arm: RunningArm) -> None:
         except httpx2.HTTPError as error:
             if time.monotonic() > until:
                 raise TimeoutError(f"{arm.arm.name} does not answer: {error}") from error
+            arm.signal(signal.SIGCONT)  # it may still be starting
             time.sleep(0.5)
         else:
             return
+
+
+def _with_descendants(pid: int) -> list[int]:
+    """A process and all that come from it, parents first; from Linux's process table."""
+    children: dict[int, list[int]] = {}
+    for entry in Path("/proc").glob("[0-9]*"):
+        with suppress(FileNotFoundError, ProcessLookupError):
+            # `pid (name) state parent ...`, and a name may hold anything
+            fields = (entry / "stat").read_text(encoding="utf-8").rpartition(")")[2].split()
+            children.setdefault(int(fields[1]), []).append(int(entry.name))
+    found = [pid]
+    for each in found:
+        found.extend(children.get(each, ()))
+    return found
 
 
 async def _file(client: httpx2.AsyncClient, url: str) -> bytes:

@@ -194,7 +194,8 @@ HEAD = """\
 
 Model {model}, {threads} PyTorch thread(s) in every arm, {rounds} interleaved rounds, medians of the rounds' own ratios
 with their range. {machine}, {cores} cores, {system}, load {load} before; torch {torch}. Arms that were given the same
-jobs must make the same pictures (at most 2 of 255 apart), else the run stops.
+jobs must make the same pictures (at most 2 of 255 apart), else the run stops. While one arm is measured, the others'
+processes are stopped: some of them poll while they wait, which cost the others up to a fifth.
 """
 
 

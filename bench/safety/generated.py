@@ -14,15 +14,12 @@ from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image
 
-from darkroom.catalogue import load_catalogue
-from engine import Engine, ImageRequest, PipelineSpec
+from bench.safety.outputs import make_outputs, read_output
 from training.captions import caption
 from training.scenes import Landscape, Picture, sample_scene
 
 FIRST_SEED = 9_000_000
-AT_ONCE = 8
 
 
 def request(index: int) -> tuple[str, Picture]:
@@ -39,44 +36,12 @@ def _has_star(picture: Picture) -> bool:
 
 def make(folder: Path, count: int) -> None:
     """Make the images that are missing, image i with seed i, at the model's own settings."""
-    folder.mkdir(parents=True, exist_ok=True)
-    missing = [index for index in range(count) if not _place(folder, index).exists()]
-    model = load_catalogue(Path("catalogue.toml")).default_model
-    spec = PipelineSpec(name=model.name, source=str(model.source.folder), family=model.family)
-    with Engine({model.name: spec}, device="cpu", max_rows=2 * AT_ONCE) as engine:
-        for start in range(0, len(missing), AT_ONCE):
-            indices = missing[start : start + AT_ONCE]
-            handles = [
-                engine.submit(
-                    model.name,
-                    ImageRequest(
-                        prompt=request(index)[0],
-                        negative_prompt="",
-                        width=model.width,
-                        height=model.height,
-                        num_inference_steps=model.num_inference_steps,
-                        guidance_scale=model.guidance_scale,
-                        scheduler=model.scheduler,
-                        seed=index,
-                    ),
-                )
-                for index in indices
-            ]
-            for index, handle in zip(indices, handles, strict=True):
-                Image.fromarray(handle.future.result().pixels).save(_place(folder, index))
+    make_outputs(folder, count, prompt_of=lambda index: request(index)[0])
 
 
 def read(folder: Path, indices: Sequence[int]) -> list[NDArray[np.uint8]]:
     """The images of these numbers."""
-    pixels = []
-    for index in indices:
-        with Image.open(_place(folder, index)) as image:
-            pixels.append(np.asarray(image.convert("RGB")))
-    return pixels
-
-
-def _place(folder: Path, index: int) -> Path:
-    return folder / f"{index:05}.png"
+    return [read_output(folder, index) for index in indices]
 
 
 def main() -> None:

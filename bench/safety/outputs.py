@@ -6,7 +6,7 @@ python -m bench.safety.outputs FOLDER --count 200
 from __future__ import annotations
 
 import argparse
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -21,8 +21,12 @@ FIRST_SEED = 7_000_000  # captions by the painter's grammar; training drew from 
 AT_ONCE = 8
 
 
-def make_outputs(folder: Path, count: int) -> None:
-    """Paint what is missing: image i of caption i with seed i, at the model's own settings."""
+def caption_of(index: int) -> str:
+    return painted_pair(FIRST_SEED + index)[1]
+
+
+def make_outputs(folder: Path, count: int, prompt_of: Callable[[int], str] = caption_of) -> None:
+    """Paint what is missing: image i of prompt i with seed i, at the model's own settings."""
     folder.mkdir(parents=True, exist_ok=True)
     missing = [index for index in range(count) if not _place(folder, index).exists()]
     if not missing:
@@ -34,7 +38,7 @@ def make_outputs(folder: Path, count: int) -> None:
             indices = missing[start : start + AT_ONCE]
             requests = [
                 ImageRequest(
-                    prompt=painted_pair(FIRST_SEED + index)[1],
+                    prompt=prompt_of(index),
                     negative_prompt="",
                     width=model.width,
                     height=model.height,
@@ -52,8 +56,12 @@ def make_outputs(folder: Path, count: int) -> None:
 
 def read_outputs(folder: Path, count: int) -> Iterator[NDArray[np.uint8]]:
     for index in range(count):
-        with Image.open(_place(folder, index)) as image:
-            yield np.asarray(image.convert("RGB"))
+        yield read_output(folder, index)
+
+
+def read_output(folder: Path, index: int) -> NDArray[np.uint8]:
+    with Image.open(_place(folder, index)) as image:
+        return np.asarray(image.convert("RGB"))
 
 
 def _place(folder: Path, index: int) -> Path:

@@ -7,7 +7,6 @@ file leaves out stops the start, because a misread label is a hole. Needs torch,
 
 from __future__ import annotations
 
-from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -18,6 +17,7 @@ from transformers import AutoImageProcessor, AutoModelForImageClassification
 
 from darkroom.errors import ConfigurationError
 from safety.calibration import IDENTITY, Calibration
+from safety.label_columns import label_columns
 from safety.model_source import ModelSource
 from safety.subjects import ImageSubject
 from safety.toml_file import read_toml
@@ -57,7 +57,7 @@ class ImageClassifierCheck:
             raise ConfigurationError(f"the image classifier can't be loaded: {type(error).__name__}") from error
         self.name = f"image_{table.name}"
         self._model = model.eval().requires_grad_(requires_grad=False)
-        self._columns = _columns(model.config.id2label, table)
+        self._columns = label_columns(model.config.id2label, table.labels, what="image classifier")
         self._table = table
 
     def run(self, subject: ImageSubject) -> list[Finding]:
@@ -91,18 +91,3 @@ def load_image_label_table(path: Path) -> ImageLabelTable:
         ConfigurationError: with one sentence that says what is wrong and where.
     """
     return read_toml(path, ImageLabelTable, what="label table")
-
-
-def _columns(id2label: Mapping[int, str], table: ImageLabelTable) -> Mapping[Category, list[int]]:
-    missing = sorted(set(id2label.values()) - set(table.labels))
-    unknown = sorted(set(table.labels) - set(id2label.values()))
-    if missing or unknown:
-        what = f"does not name {missing[0]!r}" if missing else f"names {unknown[0]!r}, which the model does not have"
-        raise ConfigurationError(f"the label table of the image classifier {what}")
-    columns: defaultdict[Category, list[int]] = defaultdict(list)
-    for index, label in sorted(id2label.items()):
-        if (meaning := table.labels[label]) != "benign":
-            columns[Category(meaning)].append(index)
-    if not columns:
-        raise ConfigurationError("the label table of the image classifier calls every label benign")
-    return columns

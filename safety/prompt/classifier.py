@@ -6,7 +6,6 @@ stops the start, because a misread label is a hole. Needs torch, so only a worke
 
 from __future__ import annotations
 
-from collections import defaultdict
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Literal
@@ -17,6 +16,7 @@ from transformers import AutoModelForSequenceClassification, AutoTokenizer
 
 from darkroom.errors import ConfigurationError
 from safety.calibration import IDENTITY, Calibration
+from safety.label_columns import label_columns
 from safety.model_source import ModelSource
 from safety.prompt.windows import Windows
 from safety.subjects import PromptSubject
@@ -57,7 +57,7 @@ class ClassifierCheck:
             raise ConfigurationError(f"the prompt classifier can't be loaded: {type(error).__name__}") from error
         self._model = model.eval().requires_grad_(requires_grad=False)
         self._windows = Windows(tokenizer, model.config)
-        self._columns = _columns(model.config.id2label, table)
+        self._columns = label_columns(model.config.id2label, table.labels, what="prompt classifier")
         self._softmax = table.activation == "softmax"
         self._calibration = table.calibration
 
@@ -94,19 +94,3 @@ def load_label_table(path: Path) -> LabelTable:
         ConfigurationError: with one sentence that says what is wrong and where.
     """
     return read_toml(path, LabelTable, what="label table")
-
-
-def _columns(id2label: Mapping[int, str], table: LabelTable) -> Mapping[Category, list[int]]:
-    missing = sorted(set(id2label.values()) - set(table.labels))
-    unknown = sorted(set(table.labels) - set(id2label.values()))
-    if missing or unknown:
-        what = f"does not name {missing[0]!r}" if missing else f"names {unknown[0]!r}, which the model does not have"
-        raise ConfigurationError(f"the label table of the prompt classifier {what}")
-    columns: defaultdict[Category, list[int]] = defaultdict(list)
-    for index, label in sorted(id2label.items()):
-        meaning = table.labels[label]
-        if meaning != "benign":
-            columns[Category(meaning)].append(index)
-    if not columns:
-        raise ConfigurationError("the label table of the prompt classifier calls every label benign")
-    return columns

@@ -26,7 +26,7 @@ def decoding(pipeline: Any, latents: torch.Tensor) -> Decoding:
 
 def in_one_go(pipeline: Any, latents: torch.Tensor) -> np.ndarray:
     image = pipeline.vae.decode(latents / pipeline.vae.config.scaling_factor, return_dict=False)[0]
-    unit = pipeline.image_processor.postprocess(image, output_type="np")[0]
+    unit = pipeline.image_processor.postprocess(image, output_type="np")
     pixels: np.ndarray = (unit * 255).round().astype(np.uint8)
     return pixels
 

@@ -6,7 +6,7 @@ import importlib.util
 import re
 from pathlib import Path
 
-_NEEDS_TORCH = re.compile(r"^(?:import torch|from (?:torch|transformers))\b", re.MULTILINE)
+_NEEDS_TORCH = re.compile(r"^(?:import torch|from (?:torch|transformers|training))\b", re.MULTILINE)
 
 if importlib.util.find_spec("torch") is None:
     collect_ignore = [

@@ -19,9 +19,9 @@ def set_traps() -> None:
     """The runner as it is, but for two prompts."""
     generate, store = JobRunner._generate, JobRunner._store
 
-    def trapped_generate(self: JobRunner, watch: Any) -> Any:
-        images = generate(self, watch)
-        if watch.claim.job.params.prompt == DEADLY:
+    def trapped_generate(self: JobRunner, claim: Any, watch: Any) -> Any:
+        images = generate(self, claim, watch)
+        if claim.job.params.prompt == DEADLY:
             os.kill(os.getpid(), signal.SIGKILL)
         return images
 
