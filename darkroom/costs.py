@@ -44,5 +44,8 @@ class Cost:
     billed: int = 0  # billionths
 
 
+NO_COST = Cost()
+
+
 def microseconds(seconds: float) -> int:
     return round(seconds * MICRO)

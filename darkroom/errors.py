@@ -136,7 +136,7 @@ class KeyHeld(InvalidRequest):
 _CAPS = {
     "queued": "As many jobs are waiting as this owner may have ({quota}): let some start, or cancel some.",
     "budget": "This owner's budget for a day has no room for this job ({quota} megapixels times steps, UTC).",
-    "spend": "This owner's budget of money for a day has no room for this job ({quota} hundredths of the currency, UTC).",
+    "spend": "This owner's budget of money for a day has no room for this job ({quota} hundredths, UTC).",
     "cost": "This owner has asked for as much as one minute allows ({quota} megapixels times steps).",
 }
 

@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 
-from darkroom.costs import Cost, Price
+from darkroom.costs import NO_COST, Cost, Price
 from darkroom.judgements import Judgement, Waived
 from darkroom.params import GenerationParams, WebhookChoice
 
@@ -147,7 +147,7 @@ class Job:
     request_id: str = ""  # of the request that made it, for logs
     traceparent: str = ""  # of the trace that it belongs to (W3C); empty where nothing is traced
     price: Price | None = None  # of a device second, as it was when the job was taken
-    cost: Cost = Cost()
+    cost: Cost = NO_COST
     region: str = ""  # where it was accepted and runs; empty where regions have no names
     schema: int = SCHEMA
 

@@ -156,7 +156,9 @@ class Metrics:
         )
 
     def _declare_service(self) -> None:
-        self.region = self._gauge("darkroom_region_info", "1; its label is the region that the process serves.", "region")
+        self.region = self._gauge(
+            "darkroom_region_info", "1; its label is the region that the process serves.", "region"
+        )
         self.http_requests = self._counter(
             "darkroom_http_requests", "HTTP requests by route template.", "method", "route", "status"
         )
@@ -246,7 +248,7 @@ class Metrics:
         )
         self.device_seconds = self._counter(
             "darkroom_device_seconds",
-            "Time of the engine's device that attempts took, by share of rows and by outcome as in `darkroom_attempts`.",
+            "Device time that attempts took, by their share of rows, and by outcome as in `darkroom_attempts`.",
             "model", "outcome",
         )  # fmt: skip
         self.cost = self._counter(

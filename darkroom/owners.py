@@ -41,7 +41,9 @@ class OwnerSettings(BaseModel):
         None, gt=0, le=1e6, description="What may be billed in a day (UTC), in the currency of the price table."
     )
     plan: str = Field(
-        "default", pattern=r"^[a-z0-9][a-z0-9_-]{0,31}$", description="Name under which metrics count this owner, and prices may differ."
+        "default",
+        pattern=r"^[a-z0-9][a-z0-9_-]{0,31}$",
+        description="Name under which metrics count this owner, and prices may differ.",
     )
     policy: str | None = Field(
         None, max_length=64, description="Name of the safety policy that judges; unset: DARKROOM_POLICY."

@@ -150,7 +150,8 @@ class PriceSettings(_Settings):
     """What device time costs."""
 
     prices_file: Path | None = Field(
-        None, description="File of prices by model and plan (`prices.toml`); unset: time is counted, nothing is asked for."
+        None,
+        description="File of prices by model and plan (`prices.toml`); unset: time is counted, nothing is asked for.",
     )
 
 
@@ -233,7 +234,10 @@ class ApiSettings(_Settings):
     docs: bool = Field(default=True, description="Serve `/docs` and `/openapi.json`.")
     metrics: bool = Field(default=True, description="Serve `/metrics`.")
     api_metrics_port: int = Field(
-        0, ge=0, le=65_535, description="Port of its own for the API's `/metrics`, on the same address; 0: the API's port."
+        0,
+        ge=0,
+        le=65_535,
+        description="Port of its own for the API's `/metrics`, on the same address; 0: the API's port.",
     )
 
     @property

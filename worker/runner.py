@@ -204,9 +204,7 @@ class JobRunner:
         error = JobError(f"{Stage.IMAGE}_{Category.minors.name}", IMAGES_REFUSED)
         return self._commit(claim, JobStatus.BLOCKED, error=error, findings=findings)
 
-    def _end_shadow(
-        self, claim: Claim, prompt: Verdict | None, verdicts: Sequence[Verdict], began: float
-    ) -> Outcome:
+    def _end_shadow(self, claim: Claim, prompt: Verdict | None, verdicts: Sequence[Verdict], began: float) -> Outcome:
         """End a run that only measures: nothing is stored, so nobody can see or review it."""
         allowed = any(verdict.decision is Decision.ALLOW for verdict in verdicts)
         status = JobStatus.SUCCEEDED if allowed else JobStatus.BLOCKED
@@ -281,9 +279,7 @@ class JobRunner:
         if (progress := notes.due()) is None:
             return
         try:
-            self._jobs.progress(
-                claim, step=progress.step, steps=progress.steps, device_us=self._device_time.of(claim)
-            )
+            self._jobs.progress(claim, step=progress.step, steps=progress.steps, device_us=self._device_time.of(claim))
         except JobStoreUnavailable:
             log.warning("progress_not_written")
 

@@ -34,7 +34,7 @@ async def read_usage(
     """Jobs, images, device time and what is owed for it, by day. Days are kept for 400 days."""
     _require_admin_for_others(key, owner)
     ledger = UsageLedger(services.threaded_redis)
-    until = last or await run_in_threadpool(ledger.today)
+    until = last if last is not None else await run_in_threadpool(ledger.today)
     since = first or dt.date.fromordinal(max(until.toordinal() - _DAYS + 1, 1))
     if not 0 <= (until - since).days < LONGEST:
         raise InvalidParams(

@@ -20,7 +20,18 @@ MOVE = make_script(
     "transition(ARGV[1], job, ARGV[2], {lease_until = stamp(clock() + 30), worker = 'w1'}, clock())\n"
     "return job.status",
 )
-SHARED_PARTS = {"events", "outbox", "fair", "arms", "usage", "record", "isolation", "audit_chain", "review_items", "caps"}
+SHARED_PARTS = {
+    "events",
+    "outbox",
+    "fair",
+    "arms",
+    "usage",
+    "record",
+    "isolation",
+    "audit_chain",
+    "review_items",
+    "caps",
+}
 SCRIPTS = sorted(path.name.removesuffix(".lua") for path in (resources.files("darkroom") / "lua").iterdir())
 
 
