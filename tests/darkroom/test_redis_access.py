@@ -26,6 +26,7 @@ from darkroom.job_archive import JobArchive
 from darkroom.job_store import AsyncJobStore, Claim, Committed, JobStore
 from darkroom.jobs import JobStatus, Tier
 from darkroom.keys import AsyncKeyStore, KeyStore
+from darkroom.metrics import Metrics
 from darkroom.object_store import LocalObjectStore
 from darkroom.outbox import Outbox
 from darkroom.previews import Preview, PreviewFeed
@@ -41,6 +42,7 @@ from tests.fixtures.certificates import make_authority
 from tests.fixtures.ports import free_port
 from tests.fixtures.processes import ROOT
 from tests.fixtures.secret_file import SEALER
+from worker.teller import Teller
 
 S = JobStatus
 ADMIN = "admin of the tests"
@@ -236,6 +238,21 @@ def _strike(store: JobStore, caller: JobStore, server: Server) -> Claim:
     return run_one(store, worker="w8")
 
 
+@pytest.mark.parametrize("role", ["worker", "delivery"])
+def test_either_of_those_who_may_be_elected_tells_about_the_whole(server: Server, role: str) -> None:
+    with connected(server, "api") as api:
+        submit_job(JobStore(api, JobSettings(), SEALER))
+    with connected(server, role) as client:
+        teller = Teller(client, name=role, metrics=(metrics := Metrics()))
+        teller.round()
+        value = metrics.registry.get_sample_value
+        waiting = value("darkroom_queue_depth_jobs", {"tier": "standard"})
+        memory = value("darkroom_redis_memory_bytes", {"kind": "used"})
+        teller.stop()
+    assert waiting == 1
+    assert memory
+
+
 def test_delivery_does_its_work(server: Server) -> None:
     with connected(server, "worker") as client, connected(server, "api") as api:
         looped(server, "api", _with_endpoint)
@@ -270,7 +287,7 @@ def _any(kind: str) -> object:
     "command",
     [
         ("FLUSHALL",), ("FLUSHDB",), ("KEYS", "*"), ("CONFIG", "GET", "*"), ("MODULE", "LIST"),
-        ("ACL", "LIST"), ("ACL", "WHOAMI"), ("SHUTDOWN",), ("SAVE",), ("MONITOR",), ("CLIENT", "LIST"), ("INFO",),
+        ("ACL", "LIST"), ("ACL", "WHOAMI"), ("SHUTDOWN",), ("SAVE",), ("MONITOR",), ("CLIENT", "LIST"),
         ("REPLICAOF", "NO", "ONE"), ("SCRIPT", "FLUSH"), ("FUNCTION", "LIST"), ("PUBLISH", "x", "y"), ("GET", "other"),
         ("SET", "other", "1"), ("MIGRATE", "127.0.0.1", "1", "darkroom:place", "0", "1"), ("SORT", "darkroom:owner:a"),
         ("EVAL", "return redis.call('KEYS', '*')", "0"), ("EVAL", "return redis.call('GET', 'other')", "0"),
@@ -293,9 +310,21 @@ def test_api_keys_are_refused_to_those_who_need_none(server: Server, role: str, 
                 client.execute_command(*command)
 
 
-def test_job_records_are_refused_to_delivery(server: Server) -> None:
-    with connected(server, "delivery") as client, pytest.raises(NoPermissionError):
+def test_changing_job_records_is_refused_to_delivery(server: Server) -> None:
+    with connected(server, "delivery") as client:
         client.hgetall("darkroom:job:x")
+        for command in (
+            ("HSET", "darkroom:job:x", "a", "1"),
+            ("DEL", "darkroom:job:x"),
+            ("ZADD", "darkroom:ready:x", "1", "a"),
+        ):
+            with pytest.raises(NoPermissionError):
+                client.execute_command(*command)
+
+
+def test_the_api_which_tells_nothing_is_refused_the_servers_state(server: Server) -> None:
+    with connected(server, "api") as client, pytest.raises(NoPermissionError):
+        client.info()
 
 
 def test_password_file_that_is_missing_is_named() -> None:
