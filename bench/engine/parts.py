@@ -25,6 +25,7 @@ from bench.engine.servers.darkroom_engine import image_request
 from darkroom.catalogue import load_catalogue
 from darkroom.errors import GenerationCancelled
 from engine import AdapterFile, AdapterUse, Engine, ImageRequest, PipelineSpec
+from engine.decode import Decoding
 
 JOBS = 8
 PREVIEW_EVERY = 5
@@ -58,8 +59,9 @@ class Timed:
 
     def __init__(self, family: Any) -> None:
         self.seconds = 0.0
-        for name in ("denoise", "encode", "decode"):
+        for name in ("denoise", "encode"):
             setattr(family, name, self._timing(getattr(family, name)))
+        family.decode = self._timing_pieces(family.decode)
 
     def _timing(self, call: Callable[..., Any]) -> Callable[..., Any]:
         def timed(*args: Any, **kwargs: Any) -> Any:
@@ -68,6 +70,18 @@ class Timed:
                 return call(*args, **kwargs)
             finally:
                 self.seconds += time.perf_counter() - began
+
+        return timed
+
+    def _timing_pieces(self, start: Callable[[torch.Tensor], Decoding]) -> Callable[[torch.Tensor], Decoding]:
+        def timed(latents: torch.Tensor) -> Decoding:
+            advance = self._timing(start(latents).__next__)
+            while True:
+                try:
+                    advance()
+                except StopIteration as end:
+                    return end.value  # type: ignore[no-any-return]
+                yield
 
         return timed
 

@@ -17,7 +17,7 @@ import torch
 from darkroom.errors import AdapterInvalid, AdapterMismatch, WeightsInvalid
 from darkroom.safetensors_header import read_header
 from engine.lora.formats import Pair, Scaling, match, matrix_shapes
-from engine.lora.layer import Delta
+from engine.lora.mixed import Delta
 from engine.lora.targets import Place, Targets
 from engine.safetensors_file import opened, read_tensors
 

@@ -1,8 +1,9 @@
 """LoRA on one Linear or Conv2d: the base layer runs once for all rows, then each row gets the deltas of its own.
 
 A row's delta is up(down(x)), times alpha / rank, times the row's scale (Hu et al. 2021). Rows that stand next to one
-another and use the same adapters share the two small products, which work on views and add in place: nothing is copied,
-padded or kept between forwards, whatever the mix. The base layer's weights are never touched.
+another and use the same adapters share the two small products, which work on views and add in place, whatever the mix.
+Where each of several runs of rows has one adapter, all of like rank, the rows share two batched products instead, which
+stack the small matrices for the moment (`engine.lora.mixed`). The base layer's weights are never touched.
 """
 
 from __future__ import annotations
@@ -10,24 +11,16 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from itertools import groupby
+from itertools import groupby, pairwise
 from typing import Any
 
 import torch
 from torch.nn import functional
 
+from engine.lora.mixed import Delta, Mix, add_mixed
 from engine.lora.targets import Layer
 
 Uses = tuple[tuple[int, float], ...]  # one row's (slot, scale) pairs
-
-
-@dataclass(frozen=True)
-class Delta:
-    """What one adapter adds to one layer."""
-
-    down: torch.Tensor  # (rank, in) or (rank, in, kernel height, kernel width)
-    up: torch.Tensor  # (out, rank) or (out, rank, 1, 1)
-    factor: float  # alpha / rank
 
 
 @dataclass(frozen=True)
@@ -44,6 +37,7 @@ class RowTable:
     def __init__(self) -> None:
         self.runs: tuple[Run, ...] = ()  # of rows with adapters, alone
         self.rows: int | None = None  # how many there must be; None where all are alike
+        self.mix: Mix | None = None  # of the runs, where each has one adapter
 
     @contextmanager
     def each(self, rows: Sequence[Uses]) -> Iterator[None]:
@@ -65,12 +59,22 @@ class RowTable:
 
     @contextmanager
     def _set(self, runs: tuple[Run, ...], rows: int | None) -> Iterator[None]:
-        before = self.runs, self.rows
-        self.runs, self.rows = runs, rows
+        before = self.runs, self.rows, self.mix
+        self.runs, self.rows, self.mix = runs, rows, _mix(runs)
         try:
             yield
         finally:
-            self.runs, self.rows = before
+            self.runs, self.rows, self.mix = before
+
+
+def _mix(runs: Sequence[Run]) -> Mix | None:
+    """The runs as one block of rows; None where that would be no gain, or they leave rows between them out."""
+    neighbours = all(one.rows.stop == other.rows.start for one, other in pairwise(runs))
+    if len(runs) < 2 or not neighbours or any(len(run.uses) > 1 for run in runs):
+        return None
+    uses = [run.uses[0] for run in runs]
+    lengths = [run.rows.stop - run.rows.start for run in runs]
+    return Mix(runs[0].rows.start, lengths, [slot for slot, _ in uses], [scale for _, scale in uses])
 
 
 class LoraLayer:
@@ -106,6 +110,8 @@ class LoraLayer:
         (given,) = inputs
         if table.rows not in (None, len(given)):
             raise RuntimeError(f"{len(given)} rows came to a layer, but the table has {table.rows}")
+        if table.mix is not None and add_mixed(self._layer, table.mix, self._deltas, given, output):
+            return output
         for run in table.runs:
             for slot, scale in run.uses:
                 delta = self._deltas.get(slot)

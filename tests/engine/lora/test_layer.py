@@ -5,7 +5,8 @@ from __future__ import annotations
 import pytest
 import torch
 
-from engine.lora.layer import Delta, LoraLayer, RowTable, Uses
+from engine.lora.layer import LoraLayer, RowTable, Uses
+from engine.lora.mixed import Delta
 from engine.lora.targets import Layer
 
 ROWS = 6
