@@ -41,7 +41,7 @@ PAGE = """\
 # What the output stage costs the engine
 
 Model {model}, {images} images of 25 steps a round, {jobs} jobs at once, {threads} PyTorch thread(s) of a machine with
-{cores} cores that others used as well (load {load}); torch {torch}, {date}. {rounds} interleaved rounds.
+{cores} cores (load {load} before); torch {torch}, {date}. {rounds} interleaved rounds.
 
 | checks | images a minute (median) | against none, median of the rounds' ratios | range |
 |---|---|---|---|

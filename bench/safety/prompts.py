@@ -69,6 +69,7 @@ def main() -> None:
     terms = sorted({term for listed in words for group in listed.groups for term in group.terms})
     results: dict[str, Any] = {
         "machine": f"{platform.machine()}, {os.cpu_count()} cores, Python {platform.python_version()}",
+        "load": round(os.getloadavg()[0], 1),
         "terms": len(terms),
         "disguises": {name: _caught(terms, way, layers, bare) for name, way in {**DISGUISES, **HELD_OUT}.items()},
         "look-alikes written later": {
@@ -168,7 +169,7 @@ def _page(results: Mapping[str, Any]) -> str:
     for name in HARMLESS:
         shares = [results[name][who][what] for who in ("layers", "bare") for what in ("refused", "refused or held")]
         lines.append(f"| {name} | {' | '.join(map(_text, shares))} |")
-    lines += ["", f"Milliseconds of the prompt stage ({results['machine']}, busy with other work):", ""]
+    lines += ["", f"Milliseconds of the prompt stage ({results['machine']}, load {results['load']} before):", ""]
     lines += ["| prompts | p50 | p99 | worst | runs |", "|---|---|---|---|---|"]
     lines += [
         f"| {name} | {' | '.join(f'{value:g}' for value in row.values())} |"
