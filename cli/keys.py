@@ -16,7 +16,8 @@ from rich.table import Column, Table
 from cli.connection import Data, running
 from cli.console import say
 from cli.data_folder import DEFAULT
-from darkroom.keys import DEFAULT_SCOPES, ApiKey, KeyStore, Scope
+from darkroom.audit import AuditLog
+from darkroom.keys import DEFAULT_SCOPES, ApiKey, KeyStore, Scope, person_name
 from darkroom.near_misses import NearMisses
 from darkroom.redis_client import make_redis
 from darkroom.settings import RedisSettings, SafetySettings
@@ -96,10 +97,18 @@ def held(*, data: Data = DEFAULT) -> None:
 
 
 @app.command()
-def release(key_id: Annotated[str, typer.Argument(help="The id that `held` shows.")], *, data: Data = DEFAULT) -> None:
+def release(
+    key_id: Annotated[str, typer.Argument(help="The id that `held` shows.")],
+    *,
+    person: Annotated[str, typer.Option(help="Who does this; it stands in the audit log.")],
+    data: Data = DEFAULT,
+) -> None:
     """Let a held key make jobs again, and forget what was refused."""
+    name = person_name(person) or ""
     with _client(data) as client:
         released = _near_misses(client).release(key_id)
+        if released:
+            AuditLog(client).append(name, "key.released", key_id)
     say(f"Key {key_id} is released." if released else f"Key {key_id} is not held.")
     raise typer.Exit(0 if released else 1)
 

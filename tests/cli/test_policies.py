@@ -105,9 +105,11 @@ def test_held_key_is_listed_and_released(client: redis.Redis, tmp_path: Path, mo
     NearMisses(client, SafetySettings(near_miss_hold=1)).note(key, 1)
 
     listed = run("keys", "held", data=tmp_path).output
-    released = run("keys", "release", key, data=tmp_path)
+    released = run("keys", "release", key, "--person", "Ann", data=tmp_path)
 
     assert key in listed
     assert "acme" in listed
     assert released.exit_code == 0
-    assert run("keys", "release", key, data=tmp_path).exit_code == 1
+    assert run("keys", "release", key, "--person", "Ann", data=tmp_path).exit_code == 1
+    entries = [(entry.actor, entry.action, entry.subject) for entry in AuditLog(client).unsealed(limit=10)]
+    assert entries == [("ann", "key.released", key)], "once, for the one time that a key was let go"
