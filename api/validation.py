@@ -167,6 +167,8 @@ _FAULTS: Mapping[str, Callable[[_Finding], _Fault]] = {
     "too_long": _size("at most", "max_length"),
     "literal_error": _literal,
     "enum": _literal,
+    "bool_type": _type("true or false"),
+    "bool_parsing": _type("true or false"),
     "finite_number": _type("a finite number"),
     "float_type": _type("a number"),
     "float_parsing": _type("a number"),

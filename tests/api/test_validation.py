@@ -29,6 +29,12 @@ def test_every_fault_has_words_of_its_own(body: dict[str, object]) -> None:
     assert all(not problem.message.endswith("is not valid") for problem in problems)
 
 
+@pytest.mark.parametrize("given", ["perhaps", None, [], 2])
+def test_a_switch_takes_true_or_false(given: object) -> None:
+    (problem,) = _problems({"prompt": "a", "dry_run": given})
+    assert (problem.field, problem.message) == ("dry_run", "must be true or false")
+
+
 def test_error_carries_no_trace_of_the_values() -> None:
     with pytest.raises(InvalidParams) as caught:
         validated(GenerationRequest, {"prompt": 7, "seed": "kanarienvogel"})

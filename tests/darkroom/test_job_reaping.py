@@ -18,7 +18,7 @@ from tests.darkroom.factories import make_image, read_job, run_one, submit_job
 from tests.darkroom.passing_time import end_lease, pass_deadline, pass_retention
 
 S = JobStatus
-PASSING = ("darkroom:claim:", "darkroom:gone:")  # keys with a TTL
+PASSING = ("darkroom:claim:", "darkroom:gone:", "darkroom:usage")  # keys with a TTL
 
 
 def test_job_whose_attempts_are_all_lost_fails(store: JobStore, redis_client: redis.Redis) -> None:
