@@ -19,8 +19,8 @@ def set_traps() -> None:
     """The runner as it is, but for two prompts."""
     generate, store = JobRunner._generate, JobRunner._store
 
-    def trapped_generate(self: JobRunner, claim: Any, watch: Any) -> Any:
-        images = generate(self, claim, watch)
+    def trapped_generate(self: JobRunner, claim: Any, *more: Any) -> Any:
+        images = generate(self, claim, *more)
         if claim.job.params.prompt == DEADLY:
             os.kill(os.getpid(), signal.SIGKILL)
         return images
