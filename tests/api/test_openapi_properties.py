@@ -38,6 +38,8 @@ OPERATIONS = [
     ("GET", "/jobs/{job_id}/events"),
     ("DELETE", "/jobs/{job_id}"),
     ("POST", "/jobs/{job_id}/cancel"),
+    ("POST", "/jobs/{job_id}/rating"),
+    ("GET", "/usage"),
     ("GET", "/models"),
     ("GET", "/schedulers"),
     ("GET", "/adapters"),
