@@ -68,7 +68,7 @@ def test_a_job_without_a_ticket_is_found_made_counted_and_never_quoted(
 ) -> None:
     port = free_port()
     environment |= {"DARKROOM_METRICS_PORT": str(port), "DARKROOM_LOG_LEVEL": "debug"}
-    job = submit(jobs, steps=4, prompt="a canary in a cage")
+    job = submit(jobs, steps=4, prompt="a kanarienvogel in a cage")
 
     with running("worker", environment=environment, log=tmp_path / "worker.log") as worker:
         eventually(lambda: status(jobs, job) is JobStatus.SUCCEEDED, seconds=START_SECONDS, alive=worker)
@@ -81,8 +81,8 @@ def test_a_job_without_a_ticket_is_found_made_counted_and_never_quoted(
         assert worker.wait(60) == 0
     assert 'darkroom_jobs_ended_total{model="tiny",status="succeeded",tier="standard"} 1.0' in metrics
     assert job.id in worker.output
-    assert "canary" not in worker.output
-    assert "canary" not in metrics
+    assert "kanarienvogel" not in worker.output
+    assert "kanarienvogel" not in metrics
 
 
 def test_sigterm_gives_running_jobs_and_their_tickets_back_within_the_grace_time(
