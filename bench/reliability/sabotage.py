@@ -25,10 +25,10 @@ def die_of_poison() -> None:
 
     run = JobRunner.run
 
-    def fatal_run(self: JobRunner, claim: Any) -> Any:
+    def fatal_run(self: JobRunner, claim: Any, **options: Any) -> Any:
         if claim.job.params.prompt == POISON:
             os.kill(os.getpid(), signal.SIGKILL)
-        return run(self, claim)
+        return run(self, claim, **options)
 
     JobRunner.run = fatal_run  # type: ignore[method-assign]
 
