@@ -58,15 +58,27 @@ def main() -> None:
     credentials = configparser.ConfigParser(interpolation=None)
     credentials.read_string(Path(os.environ["S3_CREDENTIALS_FILE"]).read_text())
     key_id, secret = (credentials["default"][name] for name in ("aws_access_key_id", "aws_secret_access_key"))
-    try:
-        garage.wait()
-        if all(key["id"] != key_id for key in garage.call("ListKeys")):
-            garage.call("ImportKey", {"accessKeyId": key_id, "secretAccessKey": secret, "name": "darkroom"})
-        bucket = _bucket(garage, os.environ["S3_BUCKET"])
-        garage.call("AllowBucketKey", {"bucketId": bucket, "accessKeyId": key_id, "permissions": PERMISSIONS})
-    except urllib.error.HTTPError as error:
-        sys.exit(f"garage-bucket: Garage refused {error.url.rpartition('/')[2]} with status {error.code}.")
+    deadline = time.monotonic() + PATIENCE_SECONDS
+    while True:
+        try:
+            garage.wait()
+            _make(garage, os.environ["S3_BUCKET"], key_id, secret)
+        except urllib.error.HTTPError as error:
+            sys.exit(f"garage-bucket: Garage refused {error.url.rpartition('/')[2]} with status {error.code}.")
+        except OSError:  # it hung up between two calls; what was made is found again
+            if time.monotonic() > deadline:
+                sys.exit("garage-bucket: Garage hangs up on every try.")
+            time.sleep(1)
+        else:
+            break
     print("the bucket is there")
+
+
+def _make(garage: Garage, name: str, key_id: str, secret: str) -> None:
+    if all(key["id"] != key_id for key in garage.call("ListKeys")):
+        garage.call("ImportKey", {"accessKeyId": key_id, "secretAccessKey": secret, "name": "darkroom"})
+    bucket = _bucket(garage, name)
+    garage.call("AllowBucketKey", {"bucketId": bucket, "accessKeyId": key_id, "permissions": PERMISSIONS})
 
 
 def _bucket(garage: Garage, name: str) -> str:
