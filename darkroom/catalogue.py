@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import tomllib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self, TypeVar
@@ -20,6 +19,7 @@ from darkroom.errors import ConfigurationError
 from darkroom.names import Name
 from darkroom.routing import AliasSpec
 from darkroom.schedulers import SCHEDULERS
+from darkroom.toml_file import load_toml
 
 Revision = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{40}$")]
 Digest = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$")]
@@ -189,12 +189,7 @@ def load_catalogue(path: Path) -> Catalogue:
     Raises:
         ConfigurationError: with one sentence that names the file, the entry and what to change.
     """
-    try:
-        raw = tomllib.loads(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise ConfigurationError(f"catalogue {path} can't be read: {error.strerror}") from error
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise ConfigurationError(f"catalogue {path} is not valid TOML: {error}") from error
+    raw = load_toml(path, what="catalogue")
     unknown = set(raw) - {"default", "withdrawn", *_TABLES}
     if unknown:
         raise ConfigurationError(f"catalogue {path}: unknown key {min(unknown)!r} at the top level")

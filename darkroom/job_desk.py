@@ -15,17 +15,17 @@ from typing import Any
 import redis
 
 from darkroom.audit import AuditLog
-from darkroom.errors import JobGone, JobNotFound, JobNotRequeueable, NotPermitted, ObjectNotFound
-from darkroom.job_ids import is_job_id
+from darkroom.errors import JobGone, JobNotFound, JobNotRequeueable, NotPermitted
 from darkroom.job_record import decode_job
 from darkroom.job_store import JobStore
 from darkroom.jobs import JobStatus, Texts, Tier
 from darkroom.legal_hold import SEALED
 from darkroom.lua_scripts import run_script
-from darkroom.object_store import ObjectStore, record_key
+from darkroom.object_store import ObjectStore
 from darkroom.redis_client import redis_errors
 from darkroom.sealing import Sealer
 from darkroom.settings import JobSettings
+from darkroom.whole_record import whole_record
 
 MOST_LOOKS = 10_000  # jobs that one list reads
 _PAGE = 200
@@ -80,7 +80,7 @@ class JobDesk:
         Raises:
             JobNotFound, JobGone: there is none, or none any more.
         """
-        return _line(self._record(job_id))
+        return _line(whole_record(self._redis, self._objects, job_id))
 
     def read_texts(self, job_id: str, *, person: str, reason: str) -> Texts:
         """The prompts; that they were read stands in the audit log before they are.
@@ -88,7 +88,7 @@ class JobDesk:
         Raises:
             NotPermitted: the job is on the sealed list.
         """
-        record = self._record(job_id)
+        record = whole_record(self._redis, self._objects, job_id)
         with redis_errors():
             if self._redis.zscore(SEALED, job_id) is not None:
                 raise NotPermitted("This job is on the sealed list: only its named role may see its texts.")
@@ -102,7 +102,7 @@ class JobDesk:
         Raises:
             JobNotCancellable: when it has ended otherwise.
         """
-        owner = str(self._record(job_id)["owner"])
+        owner = str(whole_record(self._redis, self._objects, job_id)["owner"])
         job = JobStore(self._redis, JobSettings.from_env(), self._sealer).cancel(job_id, owner=owner)
         self._audit.append(person, "job.cancelled", job_id)
         return job.status
@@ -113,7 +113,7 @@ class JobDesk:
         Raises:
             JobNotRequeueable: it has ended, or waits for a person.
         """
-        attempt = self._record(job_id)["attempt"]
+        attempt = whole_record(self._redis, self._objects, job_id)["attempt"]
         outcome, status = run_script(self._redis, "requeue", job_id, attempt)
         if outcome == "ended":
             raise JobNotRequeueable
@@ -142,19 +142,6 @@ class JobDesk:
                     yield _line(dict(zip(_FIELDS, row, strict=True)))
             if len(ids) < _PAGE:
                 return
-
-    def _record(self, job_id: str) -> dict[str, Any]:
-        if not is_job_id(job_id):
-            raise JobNotFound
-        with redis_errors():
-            record: Any = self._redis.hgetall(f"darkroom:job:{job_id}")
-            if record:
-                return dict(record)
-            gone = self._redis.exists(f"darkroom:gone:{job_id}")
-        try:
-            return dict(json.loads(self._objects.get(record_key(job_id))))
-        except ObjectNotFound:
-            raise JobGone if gone else JobNotFound from None
 
 
 def _line(record: Mapping[str, Any]) -> dict[str, Any]:

@@ -7,7 +7,6 @@ is suspended just now, the job store knows, and where webhooks go: that holds se
 
 from __future__ import annotations
 
-import tomllib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Self
@@ -16,6 +15,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from darkroom.errors import ConfigurationError
 from darkroom.settings import OwnersSettings
+from darkroom.toml_file import load_toml
 
 DEFAULT = "default"
 _NO_ENDPOINTS = (
@@ -72,10 +72,7 @@ class Owners:
 
     @classmethod
     def from_file(cls, path: Path) -> Self:
-        try:
-            tables = tomllib.loads(path.read_text(encoding="utf-8"))
-        except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
-            raise ConfigurationError(f"{path}: can't be read: {error}") from None
+        tables = load_toml(path, what="owners file")
         shared = tables.pop(DEFAULT, {})
         default = _read(path, DEFAULT, shared)
         return cls({name: _read(path, name, _merged(shared, table)) for name, table in tables.items()}, default)

@@ -6,16 +6,15 @@ device time is counted and nothing is asked for it.
 
 from __future__ import annotations
 
-import tomllib
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Self
+from typing import Self
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field
 
 from darkroom.costs import BILLIONTHS, Price
-from darkroom.errors import ConfigurationError
 from darkroom.settings import PriceSettings
+from darkroom.toml_file import read_toml
 
 DEAREST = 1_000.0  # a second; what is above is a slip of the pen
 
@@ -62,15 +61,7 @@ class Prices:
 
     @classmethod
     def from_file(cls, path: Path) -> Self:
-        try:
-            tables: Any = tomllib.loads(path.read_text(encoding="utf-8"))
-        except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
-            raise ConfigurationError(f"{path}: can't be read: {error}") from None
-        try:
-            return cls(PriceTable.model_validate(tables))
-        except ValidationError as error:
-            first = error.errors(include_url=False, include_input=False)[0]
-            raise ConfigurationError(f"{path}: {'.'.join(map(str, first['loc']))}: {first['msg']}") from None
+        return cls(read_toml(path, PriceTable, what="price table"))
 
     def of(self, model: str, *, plan: str) -> Price | None:
         """What a device second costs; a plan that the file does not name pays the whole price."""

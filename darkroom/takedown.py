@@ -13,12 +13,12 @@ from typing import Any
 
 import redis
 
-from darkroom.errors import FieldProblem, InvalidParams, JobGone, JobNotFound, ObjectNotFound
-from darkroom.job_ids import is_job_id
+from darkroom.errors import FieldProblem, InvalidParams, ObjectNotFound
 from darkroom.jobs import ImageRecord
 from darkroom.lua_scripts import run_script
 from darkroom.object_store import ObjectStore, record_key
 from darkroom.redis_client import redis_errors
+from darkroom.whole_record import whole_record
 
 BARRED = "darkroom:barred"  # hash: looks of an image in hexadecimal -> JSON with job, by, at
 
@@ -37,7 +37,7 @@ class Takedowns:
             JobNotFound, JobGone: there is no such job, or none any more.
             InvalidParams: the job has no such image.
         """
-        record = self._record(job_id)
+        record = whole_record(self._redis, self._objects, job_id)
         known = {image["index"]: ImageRecord(**image) for image in json.loads(record["images"])}
         chosen = set(known) if images is None else set(images)
         if unknown := sorted(chosen - set(known)):
@@ -60,20 +60,6 @@ class Takedowns:
         """Let these looks be made again; False where they were not barred."""
         with redis_errors():
             return bool(self._redis.hdel(BARRED, f"{looks:016x}"))
-
-    def _record(self, job_id: str) -> dict[str, str]:
-        """The record, from Redis or from beside its images; its texts stay sealed."""
-        if not is_job_id(job_id):
-            raise JobNotFound
-        with redis_errors():
-            record: Any = self._redis.hgetall(f"darkroom:job:{job_id}")
-            if record:
-                return dict(record)
-            gone = self._redis.exists(f"darkroom:gone:{job_id}")
-        try:
-            return dict(json.loads(self._objects.get(record_key(job_id))))
-        except ObjectNotFound:
-            raise JobGone if gone else JobNotFound from None
 
     def _change_archived(self, job_id: str, withheld: Sequence[int]) -> None:
         """The record beside the images, where it lies there already or was just put there."""

@@ -16,7 +16,7 @@ from typing import Annotated, Literal, Self
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints, model_validator
 
 from darkroom.errors import ConfigurationError
-from safety.toml_file import read_toml
+from darkroom.toml_file import read_toml
 from safety.verdict import Category, Decision, Finding, PromptField, Stage, Verdict, Waiver
 
 POLICIES = Path(__file__).parent / "policies"

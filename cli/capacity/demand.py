@@ -6,15 +6,14 @@ Read from a TOML file and checked at the edge. Knows no engine.
 from __future__ import annotations
 
 import random
-import tomllib
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Self
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
-from darkroom.errors import ConfigurationError
 from darkroom.jobs import Tier
+from darkroom.toml_file import read_toml
 
 HOURS = 24
 Rate = Annotated[float, Field(ge=0)]
@@ -91,11 +90,4 @@ class Demand(BaseModel):
         Raises:
             ConfigurationError: when the file can't be read or is not valid.
         """
-        try:
-            return cls.model_validate(tomllib.loads(path.read_text(encoding="utf-8")))
-        except ValidationError as error:
-            problem = error.errors()[0]
-            where = ".".join(str(part) for part in problem["loc"])
-            raise ConfigurationError(f"the plan {path} is not valid: {where}: {problem['msg']}") from error
-        except (OSError, ValueError) as error:
-            raise ConfigurationError(f"the plan {path} can't be read: {type(error).__name__}") from error
+        return read_toml(path, cls, what="plan")

@@ -16,11 +16,11 @@ from pydantic import BaseModel, ConfigDict, Field, StringConstraints
 from transformers import AutoImageProcessor, AutoModelForImageClassification
 
 from darkroom.errors import ConfigurationError
+from darkroom.toml_file import read_toml
 from safety.calibration import IDENTITY, Calibration
 from safety.label_columns import label_columns
 from safety.model_source import ModelSource
 from safety.subjects import ImageSubject
-from safety.toml_file import read_toml
 from safety.verdict import Category, Finding, Stage
 
 

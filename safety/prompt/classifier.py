@@ -15,12 +15,12 @@ from pydantic import BaseModel, ConfigDict, Field
 from transformers import AutoModelForSequenceClassification, AutoTokenizer
 
 from darkroom.errors import ConfigurationError
+from darkroom.toml_file import read_toml
 from safety.calibration import IDENTITY, Calibration
 from safety.label_columns import label_columns
 from safety.model_source import ModelSource
 from safety.prompt.windows import Windows
 from safety.subjects import PromptSubject
-from safety.toml_file import read_toml
 from safety.verdict import Category, Finding, PromptField, Stage
 
 

@@ -12,8 +12,8 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints
 
+from darkroom.toml_file import read_toml
 from safety.prompt.lists import Term
-from safety.toml_file import read_toml
 from safety.verdict import Category
 
 CONTEXTS = Path(__file__).parents[1] / "data" / "contexts"

@@ -12,7 +12,7 @@ from typing import Annotated, Literal
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints
 
 from darkroom.errors import ConfigurationError
-from safety.toml_file import read_toml
+from darkroom.toml_file import read_toml
 from safety.verdict import Category
 
 WORD_LISTS = Path(__file__).parents[1] / "data" / "words"

@@ -15,12 +15,12 @@ from typing import Annotated, Literal
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints
 
 from darkroom.params import MAX_PROMPT
+from darkroom.toml_file import read_toml
 from safety.normalise import Normaliser
 from safety.prompt.lists import Term
 from safety.prompt.phrases import Entry, PhraseIndex, phrase_of
 from safety.prompt.variants import load_ordinary_words
 from safety.subjects import PromptSubject
-from safety.toml_file import read_toml
 from safety.verdict import Category, Finding, PromptField
 
 REPLACEMENTS = Path(__file__).parents[1] / "data" / "replacements"

@@ -5,29 +5,14 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-import pytest
-import redis
 from typer.testing import CliRunner
 
 from cli.main import app
 from darkroom.job_store import JobStore
 from darkroom.jobs import JobStatus
-from darkroom.settings import JobSettings, RedisSettings
 from tests.darkroom.factories import read_job, run_one, submit_job
-from tests.fixtures.secret_file import SEALER, write_secret_file
 
 PROMPT = "a red circle on a blue background"
-
-
-@pytest.fixture
-def store(
-    redis_settings: RedisSettings, redis_client: redis.Redis, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> JobStore:
-    monkeypatch.setenv("DARKROOM_REDIS_URL", redis_settings.redis_url)
-    monkeypatch.setenv("DARKROOM_OBJECT_STORE_FOLDER", str(tmp_path / "objects"))
-    monkeypatch.setenv("DARKROOM_LINK_SECRET", "a secret of tests")
-    monkeypatch.setenv("DARKROOM_SECRET_FILE", str(write_secret_file(tmp_path)))
-    return JobStore(redis_client, JobSettings(), SEALER)
 
 
 def run(*words: str, data: Path) -> tuple[int, str]:

@@ -5,7 +5,6 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-import redis
 from typer.testing import CliRunner
 
 from cli.main import app
@@ -14,20 +13,7 @@ from darkroom.job_ids import new_job_id
 from darkroom.job_store import JobStore
 from darkroom.jobs import Job, JobStatus
 from darkroom.object_store import LocalObjectStore
-from darkroom.settings import JobSettings, RedisSettings
 from tests.darkroom.factories import make_image, read_job, run_one, submit_job
-from tests.fixtures.secret_file import SEALER, write_secret_file
-
-
-@pytest.fixture
-def store(
-    redis_settings: RedisSettings, redis_client: redis.Redis, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> JobStore:
-    monkeypatch.setenv("DARKROOM_REDIS_URL", redis_settings.redis_url)
-    monkeypatch.setenv("DARKROOM_OBJECT_STORE_FOLDER", str(tmp_path / "objects"))
-    monkeypatch.setenv("DARKROOM_LINK_SECRET", "a secret of tests")
-    monkeypatch.setenv("DARKROOM_SECRET_FILE", str(write_secret_file(tmp_path)))
-    return JobStore(redis_client, JobSettings(), SEALER)
 
 
 @pytest.fixture

@@ -39,7 +39,7 @@ def test_a_table_adds_to_the_default_table(tmp_path: Path) -> None:
         ("default = 1", "default"),
         ('[ada]\nendpoints = ["https://example.org"]', "POST /webhooks"),
         ("[ada]\nbudget_per_day = 0", "ada.budget_per_day"),
-        ("[ada", "can't be read"),
+        ("[ada", "owners file .* is not valid TOML"),
     ],
 )
 def test_a_wrong_file_stops_the_start_and_names_the_place(tmp_path: Path, text: str, said: str) -> None:
