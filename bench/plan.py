@@ -19,11 +19,8 @@ import json
 import os
 import platform
 import random
-import signal
 import statistics
-import subprocess
 import sys
-import tempfile
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -36,6 +33,7 @@ import httpx2
 import torch
 
 from bench.engine.jobs import TRACE_WEIGHTS
+from bench.service import service_up
 from cli.capacity.demand import Kind
 from cli.capacity.profile import EngineProfile
 from cli.capacity.simulation import Arrival, at_quantile, replay
@@ -49,13 +47,6 @@ REPEATS = 2
 LOADS = {"at once": None, "1.5 of what fits": 1.5, "0.9 of what fits": 0.9}
 TARGET = 0.20
 QUANTILES = (0.50, 0.95)
-
-CATALOGUE = """\
-[models.measured]
-source = {{ folder = {folder} }}
-licence = "see its card"
-native_sizes = [[{side}, {side}]]
-"""
 
 TABLE = """\
 # What the plan foretells, and what is measured
@@ -293,27 +284,15 @@ def _timestamp(job: dict[str, Any], name: str) -> float:
 def running_service(model: Path) -> Iterator[Service]:
     """`darkroom up` on a fresh folder and free ports, stopped at the end."""
     port = free_port()
-    with tempfile.TemporaryDirectory() as folder:
-        catalogue = Path(folder) / "catalogue.toml"
-        catalogue.write_text(CATALOGUE.format(folder=json.dumps(str(model.absolute())), side=SIDE), encoding="utf-8")
-        environment = {
-            **os.environ,
-            "DARKROOM_CATALOGUE": str(catalogue),
-            "DARKROOM_TORCH_THREADS": "1",
-            "DARKROOM_PROFILE_SECONDS": "0",
-            "DARKROOM_METRICS_PORT": str(port),
-        }
-        command = [sys.executable, "-m", "cli", "up", "--port", "0", "--data", f"{folder}/data", "--json"]
-        with subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, text=True) as process:
-            try:
-                assert process.stdout is not None
-                facts = json.loads(process.stdout.readline())
-                service = Service(facts["url"], facts["api_key"], port)
-                with service.http:
-                    yield service
-            finally:
-                process.send_signal(signal.SIGTERM)
-                process.wait(60)
+    settings = {
+        "DARKROOM_TORCH_THREADS": "1",
+        "DARKROOM_PROFILE_SECONDS": "0",
+        "DARKROOM_METRICS_PORT": str(port),
+    }
+    with service_up(model, side=SIDE, settings=settings) as (url, api_key):
+        service = Service(url, api_key, port)
+        with service.http:
+            yield service
 
 
 def _write(out: Path, facts: dict[str, Any], courses: Sequence[Course], profiles: Sequence[EngineProfile]) -> None:

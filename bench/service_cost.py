@@ -15,11 +15,7 @@ import io
 import json
 import os
 import platform
-import signal
 import statistics
-import subprocess
-import sys
-import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -34,6 +30,7 @@ import numpy as np
 import torch
 from PIL import Image
 
+from bench.service import service_up
 from engine.schedulers import make_scheduler
 from safety.provenance.encode import encode_image
 from safety.provenance.recipe import Recipe
@@ -54,13 +51,6 @@ ARMS: Mapping[str, Mapping[str, str]] = {
     },
 }
 MOST_OFF = {"off": 1, "on": 40}  # of 255: the invisible mark moves single pixels, most at sharp edges
-
-CATALOGUE = """\
-[models.measured]
-source = {{ folder = {folder} }}
-licence = "see its card"
-native_sizes = [[{size}, {size}]]
-"""
 
 TABLE = """\
 # What the service costs
@@ -243,26 +233,11 @@ def _same_picture(reference: Image.Image, served: Image.Image, *, most: int) -> 
 @contextmanager
 def running_service(job: Job, *, threads: int, settings: Mapping[str, str]) -> Iterator[Service]:
     """`darkroom up` on a fresh folder and free ports, stopped at the end."""
-    with tempfile.TemporaryDirectory() as folder:
-        catalogue = Path(folder) / "catalogue.toml"
-        catalogue.write_text(CATALOGUE.format(folder=json.dumps(str(job.folder)), size=job.size), encoding="utf-8")
-        environment = {
-            **os.environ,
-            "DARKROOM_CATALOGUE": str(catalogue),
-            "DARKROOM_TORCH_THREADS": str(threads),
-            **settings,
-        }
-        command = [sys.executable, "-m", "cli", "up", "--port", "0", "--data", f"{folder}/data", "--json"]
-        with subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, text=True) as process:
-            try:
-                assert process.stdout is not None
-                facts = json.loads(process.stdout.readline())
-                service = Service(facts["url"], facts["api_key"], job)
-                with service.http:
-                    yield service
-            finally:
-                process.send_signal(signal.SIGTERM)
-                process.wait(60)
+    settings = {"DARKROOM_TORCH_THREADS": str(threads), **settings}
+    with service_up(job.folder, side=job.size, settings=settings) as (url, api_key):
+        service = Service(url, api_key, job)
+        with service.http:
+            yield service
 
 
 def encoding_milliseconds(image: Image.Image) -> dict[str, float]:
