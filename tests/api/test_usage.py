@@ -148,6 +148,13 @@ def test_a_span_of_no_days_or_too_many_is_refused(priced: TestClient, keys: KeyS
     assert answer.json()["errors"][0]["field"] == "from"
 
 
+@pytest.mark.parametrize("given", ["x", "2026-13-01", "2026-01-01T10:00:00", "yesterday"])
+def test_what_is_no_date_is_told_what_one_looks_like(priced: TestClient, keys: KeyStore, given: str) -> None:
+    (error,) = Caller(priced, keys).get(f"/usage?from={given}").json()["errors"]
+
+    assert (error["field"], error["message"].split(",")[0]) == ("from", "must be a date like 2026-11-30")
+
+
 def test_money_runs_out_for_the_day(places: Places, keys: KeyStore, connection: redis.Redis, tmp_path: Path) -> None:
     table = tmp_path / "prices.toml"
     table.write_text(PRICES, encoding="utf-8")
