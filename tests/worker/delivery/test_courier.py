@@ -220,10 +220,19 @@ def test_url_sealed_by_a_lost_key_is_given_up(redis_settings: RedisSettings) -> 
 
 @pytest.mark.slow
 def test_dead_receivers_delay_nobody(redis_settings: RedisSettings) -> None:
-    """Three receivers hang with a hundred deliveries each; those to a fourth, put in last, arrive at once."""
+    """Three receivers hang with a hundred deliveries each; those to a fourth, put in last, don't wait for them.
 
-    async def story() -> tuple[float, int, int]:
-        async with receiving(_silence) as dead, receiving() as alive, post_office(redis_settings) as office:
+    Without lanes, 64 at once, the 300 ahead of them would take 14 seconds.
+    """
+    patience = 3.0
+
+    async def story() -> tuple[float, int]:
+        settings = {"delivery_timeout_seconds": patience}
+        async with (
+            receiving(_silence) as dead,
+            receiving() as alive,
+            post_office(redis_settings, **settings) as office,
+        ):
             for number in range(3):
                 await office.endpoint(dead, owner=f"dead{number}")
             await office.endpoint(alive)
@@ -231,13 +240,12 @@ def test_dead_receivers_delay_nobody(redis_settings: RedisSettings) -> None:
                 for owner in ("dead0", "dead1", "dead2"):
                     await office.happen(number, owner=owner)
             began = time.monotonic()
-            for number in range(50):
-                await office.happen(number)
-            await until(lambda: len(alive.requests) == 50)
-            return time.monotonic() - began, len(alive.requests), dead.connections
+            events = {await office.happen(number) for number in range(50)}
+            # By id, for a busy machine may have one sent twice.
+            await until(lambda: {request.headers["webhook-id"] for request in alive.requests} == events)
+            return time.monotonic() - began, dead.connections
 
-    seconds, arrived, tried = asyncio.run(story())
+    seconds, tried = asyncio.run(story())
 
-    assert arrived == 50
-    assert tried <= 3 * 4 * (seconds + 2)  # each lane lets 4 through, which take a second
-    assert seconds < 5
+    assert tried <= 3 * 4 * (seconds / patience + 2)  # each lane lets 4 through, which take that long
+    assert seconds < 10
