@@ -1,8 +1,9 @@
 """How well `darkroom plan` foretells waits: a measured service against the simulation of the same arrivals.
 
-Each round measures the engine's profile first (forwards, an image beside its steps, what a job takes beside its
-images), then sends three courses of mixed jobs to a real service with one worker: all at once, above and below what the
-worker can do. The simulation is given the profile and when each job of which kind came, and nothing of the outcome.
+Each round measures the profile first: forwards, an image beside its steps, what a job takes beside its images, and how
+much slower forwards are in a busy worker, which has other threads, than in a bare engine. Then it sends three courses
+of mixed jobs to a real service with one worker: all at once, above and below what the worker can do. The simulation is
+given the profile and when each job of which kind came, and nothing of the outcome.
 
 A machine that others use is faster now and slower then, and a wait in a queue magnifies that. So each course is
 foretold twice: with the profile as it was measured before, and with that profile at the course's own pace, which is the
@@ -43,7 +44,7 @@ from engine import Engine, ImageRequest, PipelineSpec
 SIDE, GUIDANCE, SCHEDULER, PROMPT = 128, 3.0, "dpmpp_2m", "a red circle on a blue background"
 TOGETHER = (1, 4, 8)  # guided images in one burst of the profile
 FEW, MANY = 6, 26  # their steps: the difference is steps alone
-REPEATS = 2
+REPEATS = 3
 LOADS = {"at once": None, "1.5 of what fits": 1.5, "0.9 of what fits": 0.9}
 TARGET = 0.20
 QUANTILES = (0.50, 0.95)
@@ -62,8 +63,9 @@ rounds, with the range of the ratio. {machine}, {cores} cores, load {load} befor
 
 "Within" counts the single rounds. Profile "before": measured before the round, nothing of the run known. "At its pace":
 the same, its times multiplied by how much slower the worker's forwards were in the run (from its metrics) than in the
-profile: {pace}; others used the machine meanwhile, and a wait in a full queue magnifies a change of pace. A forward of
-16 rows took {full:.1f} ms in the median of the profiles, {spread}.
+profile: {pace} times. A queue that grows for the length of a course is three times as far off as the pace is, and a
+wait of a few hundredths of a second is a matter of how soon a place looks. A forward of 16 rows took {full:.1f} ms in
+the median of the profiles, {spread}.
 
 Made by `python -m bench.plan models/darkroom-tiny`; every wait of every round is in `plan.json`.
 """
@@ -198,18 +200,30 @@ def measure_profile(engine: Engine, service: Service) -> EngineProfile:
             seconds.append(_burst(engine, together, steps))
     medians = {key: statistics.median(seconds) for key, seconds in times.items()}
     rows = {2 * each: (medians[each, MANY] - medians[each, FEW]) / (MANY - FEW) for each in TOGETHER}
-    image = statistics.median((medians[each, FEW] - FEW * rows[2 * each]) / each for each in TOGETHER)
-    alone = [_run_seconds(service.ended(service.submit(MANY, seed))) for seed in range(2 * REPEATS)]
-    beside = max(statistics.median(alone) - MANY * rows[2] - image, 0.0)
-    return EngineProfile(
+    # Of one alone: those of a burst are decoded together, which jobs that end at different times are not.
+    image = medians[1, FEW] - FEW * rows[2]
+    alone = [service.ended(service.submit(MANY, seed)) for seed in range(2 * REPEATS)]
+    beside = max(statistics.median(map(_run_seconds, alone)) - MANY * rows[2] - image, 0.0)
+    bare = EngineProfile(
         name="darkroom-tiny, one thread",
         basis="measured just before",
         side=SIDE,
         rows=rows,
         image_seconds=max(image, 0.0),
+        ticket_seconds=statistics.median(map(_wait_seconds, alone)),
         claim_seconds=beside / 3,
         finish_seconds=beside * 2 / 3,
     )
+    return _at_pace(bare, _full_pace(service, bare))
+
+
+def _full_pace(service: Service, profile: EngineProfile) -> float:
+    """How much slower forwards are in the worker, full for a while, than in the bare engine."""
+    before = service.forwards()
+    locations = [service.submit(MANY, seed) for seed in range(REPEATS * max(TOGETHER))]
+    for location in locations:
+        service.ended(location)
+    return service.forwards().pace(before, profile)
 
 
 def measure(
@@ -232,7 +246,7 @@ def measure(
         name: replay(came, each, workers=1, generator=random.Random(seed)).waits
         for name, each in {"before": profile, "at its pace": _at_pace(profile, pace)}.items()
     }
-    waits = sorted(_timestamp(job, "started_at") - _timestamp(job, "created_at") for job in ended)
+    waits = sorted(map(_wait_seconds, ended))
     return Course(arrivals, pace, waits, foretold)
 
 
@@ -272,6 +286,10 @@ def _request(steps: int, seed: int) -> ImageRequest:
     )
 
 
+def _wait_seconds(job: dict[str, Any]) -> float:
+    return _timestamp(job, "started_at") - _timestamp(job, "created_at")
+
+
 def _run_seconds(job: dict[str, Any]) -> float:
     return _timestamp(job, "finished_at") - _timestamp(job, "started_at")
 
@@ -304,7 +322,7 @@ def _write(out: Path, facts: dict[str, Any], courses: Sequence[Course], profiles
         for profile in courses[0].foretold
     )
     paces = [course.pace for course in courses]
-    spread, pace = f"{min(full):.1f} to {max(full):.1f}", f"{min(paces):.2f} to {max(paces):.2f} times"
+    spread, pace = f"{min(full):.1f} to {max(full):.1f}", f"{min(paces):.2f} to {max(paces):.2f}"
     text = TABLE.format(**facts, rows=rows, full=statistics.median(full), spread=spread, pace=pace)
     out.write_text(text, encoding="utf-8")
     report = {

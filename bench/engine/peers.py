@@ -69,7 +69,7 @@ def main() -> None:
     parser.add_argument("--examples", type=Path, help="`examples` of a diffusers checkout; else no P1, P2")
     parser.add_argument("--threads", type=int, default=os.cpu_count() or 1, help="PyTorch threads of every arm")
     parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--jobs", type=int, default=40, help="of one trace")
+    parser.add_argument("--jobs", type=int, default=160, help="of one trace")
     parser.add_argument("--only", nargs="+", choices=MEASUREMENTS, default=list(MEASUREMENTS), help="keep the others")
     parser.add_argument("--out", type=Path, default=Path(__file__).with_suffix(".json"))
     options = parser.parse_args()
@@ -212,7 +212,9 @@ def _arrivals_table(arrivals: Mapping[str, Any], titles: Mapping[str, str]) -> s
     lines = [
         (
             f"## Arrivals by chance\n\nPoisson, {arrivals['rate']:.2f} jobs/s, which is {LOAD} of P0's capacity of"
-            f" {arrivals['capacity']:.2f}; the same mix, each trace with its own seed.\n"
+            f" {arrivals['capacity']:.2f}; the same mix, each trace with its own seed and"
+            f" {len(latencies['engine'][0])} jobs. A queue at {LOAD} of what its server can do takes about a hundred"
+            " jobs to grow to its usual length, so a shorter trace says little.\n"
         ),
         "| arm | mean, s | p95, s | mean: arm / engine | range | p95: arm / engine | range |",
         "|---|---|---|---|---|---|---|",

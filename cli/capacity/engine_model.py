@@ -81,7 +81,9 @@ class SimulatedWorker:
                 yield self._room
                 self._room = self.clock.event()
             free = self.profile.places - self.in_hand
-            yield self.clock.timeout(self.generator.expovariate(free / POLL_SECONDS))
+            looks = self.clock.now + self.generator.expovariate(free / POLL_SECONDS)
+            on_its_way = self.queue[0].created + self.profile.ticket_seconds
+            yield self.clock.timeout(max(looks, on_its_way) - self.clock.now)
             if self.queue and self.has_room():
                 self.clock.process(self._carry(self.queue.popleft()))
 

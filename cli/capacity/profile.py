@@ -29,6 +29,7 @@ class EngineProfile(BaseModel):
     side: int = Field(gt=0, description="Pixels a side of what was measured.")
     rows: dict[int, float] = Field(min_length=1)
     image_seconds: float = Field(ge=0, description="Of the device for one image beside its steps: texts and decode.")
+    ticket_seconds: float = Field(0.008, ge=0, description="From the submission until an idle worker has claimed it.")
     claim_seconds: float = Field(0.008, ge=0, description="From the claim until the engine has the job.")
     finish_seconds: float = Field(0.02, ge=0, description="From the last image until the place is free again.")
     start_seconds: float = Field(30.0, ge=0, description="From the order of a worker until it claims.")

@@ -12,6 +12,7 @@ ROUND = EngineProfile(
     side=512,
     rows={2: 0.10, 4: 0.12, 8: 0.16},
     image_seconds=0.0,
+    ticket_seconds=0.0,
     claim_seconds=0.0,
     finish_seconds=0.0,
     max_rows=8,

@@ -24,6 +24,12 @@ def test_a_job_alone_takes_its_steps() -> None:
     assert outcome.latency(0.5) == pytest.approx(10 * 0.10, abs=0.01)
 
 
+def test_a_ticket_takes_its_time_to_an_idle_worker() -> None:
+    outcome = run([(0.0, TEN_STEPS)], profile=ROUND.model_copy(update={"ticket_seconds": 0.25}))
+
+    assert outcome.wait(0.5) == pytest.approx(0.25)
+
+
 def test_four_jobs_share_forwards_and_end_sooner_than_one_after_another() -> None:
     outcome = run([(0.0, TEN_STEPS)] * 4)
 
