@@ -213,7 +213,7 @@ def _arrivals_table(arrivals: Mapping[str, Any], titles: Mapping[str, str]) -> s
         (
             f"## Arrivals by chance\n\nPoisson, {arrivals['rate']:.2f} jobs/s, which is {LOAD} of P0's capacity of"
             f" {arrivals['capacity']:.2f}; the same mix, each trace with its own seed and"
-            f" {len(latencies['engine'][0])} jobs. A queue at {LOAD} of what its server can do takes about a hundred"
+            f" {len(latencies['engine'][0])} jobs.\nA queue at {LOAD} of what its server can do takes about a hundred"
             " jobs to grow to its usual length, so a shorter trace says little.\n"
         ),
         "| arm | mean, s | p95, s | mean: arm / engine | range | p95: arm / engine | range |",

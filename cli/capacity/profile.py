@@ -91,7 +91,7 @@ TINY = EngineProfile(
     name="darkroom-tiny on two CPU cores",
     basis="measured: bench/batching.md, medians at 128 x 128 pixels",
     side=128,
-    rows={1: 0.0110, 2: 0.0149, 4: 0.0194, 6: 0.0232, 8: 0.0284, 12: 0.0372, 16: 0.0490, 24: 0.0705, 32: 0.1100},
+    rows={1: 0.0132, 2: 0.0150, 4: 0.0188, 6: 0.0230, 8: 0.0269, 12: 0.0355, 16: 0.0445, 24: 0.0621, 32: 0.0842},
     image_seconds=0.030,
     start_seconds=8.0,
 )
