@@ -11,6 +11,8 @@ import asyncio
 from collections import Counter
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import replace
+from functools import partial
+from multiprocessing.pool import ThreadPool
 from typing import Any, TypeVar
 
 import redis
@@ -30,6 +32,7 @@ from darkroom.job_answers import (
     Quote,
     Reaped,
     Submitted,
+    Tidied,
     TierCounts,
 )
 from darkroom.job_archive import JobArchive
@@ -57,13 +60,15 @@ __all__ = [
     "Quote",
     "Reaped",
     "Submitted",
+    "Tidied",
     "TierCounts",
 ]
 
+S = TypeVar("S")
 T = TypeVar("T")
 DEFAULT_PAGE = 20
 REAP_LIMIT = 500  # jobs one script call may change; more wait for the next round
-ARCHIVE_LIMIT = 50  # records moved in one round; each is a file to write
+TIDY_LIMIT = 100  # jobs of one portion of retention; each takes some calls to the object store
 _DEFAULT_TERMS = OwnerSettings()
 _FAULT = JobError(code=Transient.code, message=Transient().detail)
 
@@ -291,12 +296,11 @@ class JobStore:
         """What records say of the files of these jobs' attempts; '' as attempt for those that came with the job."""
         return self._run(commands.filed(attempts)) if attempts else []
 
-    def reap(self, *, delete_objects: Callable[[str], None] | None = None, leases: bool = True) -> Reaped:
-        """One round: lost leases, deadlines, not-before times, retention. Any number of reapers may run.
+    def reap(self, *, leases: bool = True) -> Reaped:
+        """One round: lost leases, deadlines, not-before times. Any number of reapers may run.
 
         Args:
             leases: take back jobs whose lease ran out; not right after an outage, when their workers could not renew.
-            delete_objects: deletes everything stored under a prefix; called after a record was removed.
         """
         ends: Counter[str] = Counter()
         ready = 0
@@ -311,29 +315,33 @@ class JobStore:
             cancelled=ends[JobStatus.CANCELLED],
             expired=ends[JobStatus.EXPIRED],
             ready=ready,
-            removed=self._remove_old(delete_objects),
-            archived=self._archive_old(),
         )
 
-    def _remove_old(self, delete_objects: Callable[[str], None] | None) -> int:
-        removed = 0
-        for job_id in self._run(commands.due(limit=REAP_LIMIT)):
-            removed += self._run(commands.forget(job_id, settings=self._settings))
-        for job_id in self._run(commands.unswept(limit=REAP_LIMIT)):
-            if delete_objects is not None:
-                delete_objects(f"outputs/{job_id}/")
-            self._run(commands.swept(job_id))
-        return removed
+    def tidy(self, delete_objects: Callable[[str], None], *, hands: ThreadPool | None = None) -> Tidied:
+        """One portion of retention: ended jobs go with their files, or their records move into the archive.
 
-    def _archive_old(self) -> int:
-        """A record is in both places before it is in one: whenever this stops, nothing is lost."""
+        Args:
+            delete_objects: deletes everything of the job with this id; called after its record was removed.
+            hands: threads that share the calls to the object store, which answers slowly.
+        """
+        over = self._run(commands.due(limit=TIDY_LIMIT))
+        removed = sum(self._run(commands.forget(job_id, settings=self._settings)) for job_id in over)
+        unswept = self._run(commands.unswept(limit=TIDY_LIMIT))
+        swept = sum(_each(hands, partial(self._sweep, delete_objects), unswept))
         if self._archive is None:
-            return 0
-        archived = 0
-        for record in self._run(commands.archivable(limit=ARCHIVE_LIMIT, settings=self._settings)):
-            self._archive.put(record)
-            archived += self._run(commands.archive(record["id"]))
-        return archived
+            return Tidied(removed=removed, swept=swept)
+        old = self._run(commands.archivable(limit=TIDY_LIMIT, settings=self._settings))
+        archived = sum(_each(hands, partial(self._move, self._archive), old))
+        return Tidied(removed=removed, swept=swept, archived=archived)
+
+    def _sweep(self, delete_objects: Callable[[str], None], job_id: str) -> int:
+        delete_objects(job_id)
+        return self._run(commands.swept(job_id))
+
+    def _move(self, archive: JobArchive, record: Mapping[str, str]) -> int:
+        """A record is in both places before it is in one: whenever this stops, nothing is lost."""
+        archive.put(record)
+        return self._run(commands.archive(record["id"]))
 
     def _run(self, command: Command[T]) -> T:
         script, args = command.script, command.args
@@ -343,6 +351,10 @@ class JobStore:
             except NoScriptError:  # a fresh or restarted server
                 answer = self._redis.eval(script.text, 0, *args)
         return command.parse(answer)
+
+
+def _each(hands: ThreadPool | None, work: Callable[[S], T], things: Sequence[S]) -> list[T]:
+    return hands.map(work, things, chunksize=1) if hands else [work(thing) for thing in things]
 
 
 def _from_archive(archive: JobArchive | None, job_id: str, owner: str) -> Job:

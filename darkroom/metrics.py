@@ -183,7 +183,9 @@ class Metrics:
             "outcome",
         )
         self.reaper_actions = self._counter(
-            "darkroom_reaper_actions", "Jobs the reaper requeued, failed, expired, made ready or removed.", "action"
+            "darkroom_reaper_actions",
+            "Jobs the reaper requeued, failed, cancelled, expired or made ready; those it archived, removed or swept.",
+            "action",
         )
         self.orphans_deleted = self._counter(
             "darkroom_orphans_deleted", "Folders of files deleted that no record named."

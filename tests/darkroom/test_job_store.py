@@ -118,7 +118,7 @@ def test_key_is_kept_hashed_for_a_day(store: JobStore, redis_client: redis.Redis
 def test_key_of_a_forgotten_job_is_free_again(store: JobStore, redis_client: redis.Redis) -> None:
     job = store.submit(make_job(status=S.BLOCKED), idempotency=KEY).job
     pass_retention(redis_client, job)
-    store.reap()
+    store.tidy([].append)
 
     assert not store.submit(make_job(), idempotency=replace(KEY, fingerprint="other")).replayed
 
