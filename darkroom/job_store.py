@@ -17,7 +17,6 @@ import redis
 import redis.asyncio
 from redis.exceptions import NoScriptError
 
-from darkroom import job_commands as commands
 from darkroom.errors import ClaimLost, JobNotFound, Transient
 from darkroom.job_answers import (
     Claim,
@@ -33,7 +32,9 @@ from darkroom.job_answers import (
     TierCounts,
 )
 from darkroom.job_archive import JobArchive
-from darkroom.job_commands import Command
+from darkroom.job_commands import callers, upkeep, workers
+from darkroom.job_commands.callers import DEFAULT_PAGE, DEFAULT_TERMS
+from darkroom.job_commands.command import Command
 from darkroom.jobs import ImageRecord, Job, JobError, JobStatus, Tier
 from darkroom.judgements import Judgement
 from darkroom.owners import OwnerSettings
@@ -61,10 +62,8 @@ __all__ = [
 ]
 
 T = TypeVar("T")
-DEFAULT_PAGE = 20
 REAP_LIMIT = 500  # jobs one script call may change; more wait for the next round
 ARCHIVE_LIMIT = 50  # records moved in one round; each is a file to write
-_DEFAULT_TERMS = OwnerSettings()
 _FAULT = JobError(code=Transient.code, message=Transient().detail)
 
 
@@ -91,7 +90,7 @@ class JobStore:
         idempotency: IdempotencyKey | None = None,
         deadline_seconds: int | None = None,
         retention_seconds: int | None = None,
-        terms: OwnerSettings = _DEFAULT_TERMS,
+        terms: OwnerSettings = DEFAULT_TERMS,
     ) -> Submitted:
         """Store a new job, queued or blocked, within what its owner's terms and the service allow.
 
@@ -100,7 +99,7 @@ class JobStore:
             IdempotencyMismatch: when the key was used with another body.
         """
         return self._run(
-            commands.submit(
+            callers.submit(
                 job,
                 idempotency=idempotency,
                 deadline_seconds=deadline_seconds,
@@ -113,14 +112,14 @@ class JobStore:
 
     def get(self, job_id: str, *, owner: str) -> Job:
         """The owner's job; JobNotFound for everybody else's too."""
-        job = self._run(commands.get(job_id, owner=owner, sealer=self._sealer))
+        job = self._run(callers.get(job_id, owner=owner, sealer=self._sealer))
         return _from_archive(self._archive, job_id, owner) if job is None else job
 
     def list_jobs(
         self, owner: str, *, status: JobStatus | None = None, limit: int = DEFAULT_PAGE, cursor: str | None = None
     ) -> Page:
         """One page of the owner's jobs, newest first, archived ones too."""
-        listed = self._run(commands.list_jobs(owner, status=status, limit=limit, cursor=cursor, sealer=self._sealer))
+        listed = self._run(callers.list_jobs(owner, status=status, limit=limit, cursor=cursor, sealer=self._sealer))
         jobs = (_of_row(self._archive, row, owner, status) for row in listed.rows)
         return Page(tuple(job for job in jobs if job is not None), listed.next_cursor)
 
@@ -130,7 +129,7 @@ class JobStore:
         Raises:
             JobNotCancellable: when it has ended otherwise.
         """
-        return self._run(commands.cancel(job_id, owner=owner, sealer=self._sealer))
+        return self._run(callers.cancel(job_id, owner=owner, sealer=self._sealer))
 
     def delete(self, job_id: str, *, owner: str) -> None:
         """Remove an ended job, archived or not. Its objects come next: delete them, then call `swept`.
@@ -140,18 +139,18 @@ class JobStore:
             JobHeld: a legal hold keeps it.
             JobGone: it is removed already.
         """
-        self._run(commands.delete(job_id, owner=owner, settings=self._settings))
+        self._run(callers.delete(job_id, owner=owner, settings=self._settings))
 
     def swept(self, job_id: str) -> None:
         """The deleted job's objects are deleted; without this call the reaper deletes them."""
-        self._run(commands.swept(job_id))
+        self._run(upkeep.swept(job_id))
 
     def queue_state(self, job_id: str) -> QueueState | None:
         """Where the job stands in its queue; None unless it is queued."""
-        return self._run(commands.queue_state(job_id))
+        return self._run(callers.queue_state(job_id))
 
     def counts(self) -> Mapping[Tier, TierCounts]:
-        return {tier: self._run(commands.counts(tier)) for tier in Tier}
+        return {tier: self._run(upkeep.counts(tier)) for tier in Tier}
 
     def claimable(self, tier: Tier) -> int:
         """Jobs that could be claimed now: none of a tier that is paused, and of no owner who is suspended."""
@@ -194,7 +193,7 @@ class JobStore:
             ClaimHeld: when the worker has to finish what it has in hand first.
         """
         return self._run(
-            commands.claim(
+            workers.claim(
                 tier=tier,
                 worker=worker,
                 nonce=nonce,
@@ -210,15 +209,15 @@ class JobStore:
 
     def renew(self, claims: Sequence[Claim]) -> Mapping[str, Lease]:
         """Prolong all leases of a process in one call; what became of each, by job id."""
-        return self._run(commands.renew(claims)) if claims else {}
+        return self._run(workers.renew(claims)) if claims else {}
 
     def progress(self, claim: Claim, *, step: int, steps: int, device_us: int = 0) -> None:
         """Note how far the job is; `device_us` counts as spent should this attempt be lost."""
-        self._run(commands.progress(claim, step=step, steps=steps, device_us=device_us))
+        self._run(workers.progress(claim, step=step, steps=steps, device_us=device_us))
 
     def preview(self, claim: Claim, preview: Preview) -> bool:
         """Hand a picture of an unfinished image on to those who follow the job; False where the claim is lost."""
-        return self._run(commands.preview(claim, preview.as_message()))
+        return self._run(workers.preview(claim, preview.as_message()))
 
     def rewrite(self, claim: Claim, job: Job) -> Claim:
         """Write the claimed job's texts, and whether its images are held, before anything is made of it.
@@ -226,7 +225,7 @@ class JobStore:
         Raises:
             ClaimLost: the job is somebody else's by now.
         """
-        if not self._run(commands.rewrite(job, attempt=claim.attempt, sealer=self._sealer)):
+        if not self._run(workers.rewrite(job, attempt=claim.attempt, sealer=self._sealer)):
             raise ClaimLost
         return replace(claim, job=job)
 
@@ -242,7 +241,7 @@ class JobStore:
     ) -> Committed:
         """End the run with a result, if the claim still holds. `findings` are added to those the job came with."""
         return self._run(
-            commands.commit(claim, status=status, images=images, error=error, findings=findings, device_us=device_us)
+            workers.commit(claim, status=status, images=images, error=error, findings=findings, device_us=device_us)
         )
 
     def release(
@@ -262,7 +261,7 @@ class JobStore:
             broke: this process can't go on; to its jobs that is the same as its death.
         """
         self._run(
-            commands.release(
+            workers.release(
                 claim,
                 not_before_seconds=not_before_seconds,
                 transient=transient,
@@ -276,7 +275,7 @@ class JobStore:
     def withdraw(self, models: Collection[str]) -> int:
         """Fail the waiting jobs of models that the operator has withdrawn; how many that were."""
         return sum(
-            self._run(commands.withdraw(tier, model, limit=REAP_LIMIT)) for tier in Tier for model in sorted(models)
+            self._run(upkeep.withdraw(tier, model, limit=REAP_LIMIT)) for tier in Tier for model in sorted(models)
         )
 
     def rate(self, job_id: str, rating: int, *, owner: str) -> Job:
@@ -285,11 +284,11 @@ class JobStore:
         Raises:
             JobNotRateable: it did not succeed, or its record is archived.
         """
-        return self._run(commands.rate(job_id, rating, owner=owner, sealer=self._sealer))
+        return self._run(callers.rate(job_id, rating, owner=owner, sealer=self._sealer))
 
     def filed(self, attempts: Sequence[tuple[str, str]]) -> list[Filed]:
         """What records say of the files of these jobs' attempts; '' as attempt for those that came with the job."""
-        return self._run(commands.filed(attempts)) if attempts else []
+        return self._run(upkeep.filed(attempts)) if attempts else []
 
     def reap(self, *, delete_objects: Callable[[str], None] | None = None, leases: bool = True) -> Reaped:
         """One round: lost leases, deadlines, not-before times, retention. Any number of reapers may run.
@@ -302,9 +301,9 @@ class JobStore:
         ready = 0
         for tier in Tier:
             if leases:
-                ends.update(self._run(commands.reap_leases(tier, limit=REAP_LIMIT, settings=self._settings)))
-            ready += self._run(commands.reap_delayed(tier, limit=REAP_LIMIT))
-        ends.update(self._run(commands.reap_deadlines(limit=REAP_LIMIT)))
+                ends.update(self._run(upkeep.reap_leases(tier, limit=REAP_LIMIT, settings=self._settings)))
+            ready += self._run(upkeep.reap_delayed(tier, limit=REAP_LIMIT))
+        ends.update(self._run(upkeep.reap_deadlines(limit=REAP_LIMIT)))
         return Reaped(
             requeued=ends[JobStatus.QUEUED],
             failed=ends[JobStatus.FAILED],
@@ -317,12 +316,12 @@ class JobStore:
 
     def _remove_old(self, delete_objects: Callable[[str], None] | None) -> int:
         removed = 0
-        for job_id in self._run(commands.due(limit=REAP_LIMIT)):
-            removed += self._run(commands.forget(job_id, settings=self._settings))
-        for job_id in self._run(commands.unswept(limit=REAP_LIMIT)):
+        for job_id in self._run(upkeep.due(limit=REAP_LIMIT)):
+            removed += self._run(upkeep.forget(job_id, settings=self._settings))
+        for job_id in self._run(upkeep.unswept(limit=REAP_LIMIT)):
             if delete_objects is not None:
                 delete_objects(f"outputs/{job_id}/")
-            self._run(commands.swept(job_id))
+            self._run(upkeep.swept(job_id))
         return removed
 
     def _archive_old(self) -> int:
@@ -330,9 +329,9 @@ class JobStore:
         if self._archive is None:
             return 0
         archived = 0
-        for record in self._run(commands.archivable(limit=ARCHIVE_LIMIT, settings=self._settings)):
+        for record in self._run(upkeep.archivable(limit=ARCHIVE_LIMIT, settings=self._settings)):
             self._archive.put(record)
-            archived += self._run(commands.archive(record["id"]))
+            archived += self._run(upkeep.archive(record["id"]))
         return archived
 
     def _run(self, command: Command[T]) -> T:
@@ -385,10 +384,10 @@ class AsyncJobStore:
         idempotency: IdempotencyKey | None = None,
         deadline_seconds: int | None = None,
         retention_seconds: int | None = None,
-        terms: OwnerSettings = _DEFAULT_TERMS,
+        terms: OwnerSettings = DEFAULT_TERMS,
     ) -> Submitted:
         return await self._run(
-            commands.submit(
+            callers.submit(
                 job,
                 idempotency=idempotency,
                 deadline_seconds=deadline_seconds,
@@ -400,28 +399,28 @@ class AsyncJobStore:
         )
 
     async def require_room(
-        self, job: Job, *, idempotency: IdempotencyKey | None = None, terms: OwnerSettings = _DEFAULT_TERMS
+        self, job: Job, *, idempotency: IdempotencyKey | None = None, terms: OwnerSettings = DEFAULT_TERMS
     ) -> None:
         """Look whether a job would be taken now, before anything is stored for it; `submit` decides again.
 
         Raises:
             OwnerSuspended, QuotaExceeded, Overloaded: it would not be.
         """
-        await self._run(commands.admission(job, idempotency=idempotency, settings=self._settings, terms=terms))
+        await self._run(callers.admission(job, idempotency=idempotency, settings=self._settings, terms=terms))
 
     async def quote(self, params: GenerationParams, tier: Tier) -> Quote:
         """What a job of this recipe would take."""
-        return await self._run(commands.quote(params, tier))
+        return await self._run(callers.quote(params, tier))
 
     async def get(self, job_id: str, *, owner: str) -> Job:
-        job = await self._run(commands.get(job_id, owner=owner, sealer=self._sealer))
+        job = await self._run(callers.get(job_id, owner=owner, sealer=self._sealer))
         if job is None:
             job = await asyncio.to_thread(_from_archive, self._archive, job_id, owner)
         return job
 
     async def find(self, job_id: str) -> Job:
         """Anybody's job: for those who oversee the service, never for an owner."""
-        job, owner = await self._run(commands.find(job_id, sealer=self._sealer))
+        job, owner = await self._run(callers.find(job_id, sealer=self._sealer))
         if job is None:
             job = await asyncio.to_thread(_from_archive, self._archive, job_id, owner)
         return job
@@ -430,7 +429,7 @@ class AsyncJobStore:
         self, owner: str, *, status: JobStatus | None = None, limit: int = DEFAULT_PAGE, cursor: str | None = None
     ) -> Page:
         listed = await self._run(
-            commands.list_jobs(owner, status=status, limit=limit, cursor=cursor, sealer=self._sealer)
+            callers.list_jobs(owner, status=status, limit=limit, cursor=cursor, sealer=self._sealer)
         )
         jobs = await asyncio.gather(*(self._of_row(row, owner, status) for row in listed.rows))
         return Page(tuple(job for job in jobs if job is not None), listed.next_cursor)
@@ -440,22 +439,22 @@ class AsyncJobStore:
         return row if isinstance(row, Job) else await asyncio.to_thread(_of_row, self._archive, row, owner, status)
 
     async def cancel(self, job_id: str, *, owner: str) -> Job:
-        return await self._run(commands.cancel(job_id, owner=owner, sealer=self._sealer))
+        return await self._run(callers.cancel(job_id, owner=owner, sealer=self._sealer))
 
     async def rate(self, job_id: str, rating: int, *, owner: str) -> Job:
-        return await self._run(commands.rate(job_id, rating, owner=owner, sealer=self._sealer))
+        return await self._run(callers.rate(job_id, rating, owner=owner, sealer=self._sealer))
 
     async def delete(self, job_id: str, *, owner: str) -> None:
-        await self._run(commands.delete(job_id, owner=owner, settings=self._settings))
+        await self._run(callers.delete(job_id, owner=owner, settings=self._settings))
 
     async def swept(self, job_id: str) -> None:
-        await self._run(commands.swept(job_id))
+        await self._run(upkeep.swept(job_id))
 
     async def queue_state(self, job_id: str) -> QueueState | None:
-        return await self._run(commands.queue_state(job_id))
+        return await self._run(callers.queue_state(job_id))
 
     async def counts(self) -> Mapping[Tier, TierCounts]:
-        return {tier: await self._run(commands.counts(tier)) for tier in Tier}
+        return {tier: await self._run(upkeep.counts(tier)) for tier in Tier}
 
     async def ping(self) -> None:
         """Return when the store answers, or raise JobStoreUnavailable."""
