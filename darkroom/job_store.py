@@ -1,23 +1,21 @@
 """The job store: one method a transition, each one Lua script, so that each change happens whole or not at all.
 
 The record is the truth; tickets are only hints. Every script is idempotent, because the Redis client repeats a call
-whose reply was lost. `JobStore` is for threads (worker, reaper, command line), `AsyncJobStore` for the API's event
-loop; both run the same commands. Times come from Redis.
+whose reply was lost. `JobStore` is for threads (worker, reaper, command line); `AsyncJobStore` runs the same commands
+for the API's event loop. Times come from Redis.
 """
 
 from __future__ import annotations
 
-import asyncio
 from collections import Counter
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import replace
 from typing import Any, TypeVar
 
 import redis
-import redis.asyncio
 from redis.exceptions import NoScriptError
 
-from darkroom.errors import ClaimLost, JobNotFound, Transient
+from darkroom.errors import ClaimLost, Transient
 from darkroom.job_answers import (
     Claim,
     Committed,
@@ -26,19 +24,17 @@ from darkroom.job_answers import (
     Lease,
     Page,
     QueueState,
-    Quote,
     Reaped,
     Submitted,
     TierCounts,
 )
-from darkroom.job_archive import JobArchive
+from darkroom.job_archive import JobArchive, archived_job, listed_job
 from darkroom.job_commands import callers, upkeep, workers
 from darkroom.job_commands.callers import DEFAULT_PAGE, DEFAULT_TERMS
 from darkroom.job_commands.command import Command
 from darkroom.jobs import ImageRecord, Job, JobError, JobStatus, Tier
 from darkroom.judgements import Judgement
 from darkroom.owners import OwnerSettings
-from darkroom.params import GenerationParams
 from darkroom.previews import Preview
 from darkroom.queue_control import PAUSED_TIERS, SUSPENDED
 from darkroom.redis_client import redis_errors
@@ -46,7 +42,6 @@ from darkroom.sealing import Sealer
 from darkroom.settings import JobSettings
 
 __all__ = [
-    "AsyncJobStore",
     "Claim",
     "Committed",
     "Filed",
@@ -55,7 +50,6 @@ __all__ = [
     "Lease",
     "Page",
     "QueueState",
-    "Quote",
     "Reaped",
     "Submitted",
     "TierCounts",
@@ -113,14 +107,14 @@ class JobStore:
     def get(self, job_id: str, *, owner: str) -> Job:
         """The owner's job; JobNotFound for everybody else's too."""
         job = self._run(callers.get(job_id, owner=owner, sealer=self._sealer))
-        return _from_archive(self._archive, job_id, owner) if job is None else job
+        return archived_job(self._archive, job_id, owner=owner) if job is None else job
 
     def list_jobs(
         self, owner: str, *, status: JobStatus | None = None, limit: int = DEFAULT_PAGE, cursor: str | None = None
     ) -> Page:
         """One page of the owner's jobs, newest first, archived ones too."""
         listed = self._run(callers.list_jobs(owner, status=status, limit=limit, cursor=cursor, sealer=self._sealer))
-        jobs = (_of_row(self._archive, row, owner, status) for row in listed.rows)
+        jobs = (listed_job(self._archive, row, owner=owner, status=status) for row in listed.rows)
         return Page(tuple(job for job in jobs if job is not None), listed.next_cursor)
 
     def cancel(self, job_id: str, *, owner: str) -> Job:
@@ -341,131 +335,4 @@ class JobStore:
                 answer: Any = self._redis.evalsha(script.sha, 0, *args)
             except NoScriptError:  # a fresh or restarted server
                 answer = self._redis.eval(script.text, 0, *args)
-        return command.parse(answer)
-
-
-def _from_archive(archive: JobArchive | None, job_id: str, owner: str) -> Job:
-    job = archive.read(job_id) if archive else None
-    if job is None or job.owner != owner:
-        raise JobNotFound
-    return job
-
-
-def _of_row(archive: JobArchive | None, row: Job | str, owner: str, status: JobStatus | None) -> Job | None:
-    """A listed job; None of an archived one that retention is removing, or whose status was not asked for."""
-    if isinstance(row, Job):
-        return row
-    try:
-        job = _from_archive(archive, row, owner)
-    except JobNotFound:
-        return None
-    return job if status in {None, job.status} else None
-
-
-class AsyncJobStore:
-    """The job store for the API's event loop: what a caller may do."""
-
-    def __init__(
-        self,
-        client: redis.asyncio.Redis,
-        settings: JobSettings | None = None,
-        sealer: Sealer | None = None,
-        archive: JobArchive | None = None,
-    ) -> None:
-        self._redis = client
-        self._archive = archive
-        self._sealer = sealer
-        self._settings = settings or JobSettings.from_env()
-
-    async def submit(
-        self,
-        job: Job,
-        *,
-        idempotency: IdempotencyKey | None = None,
-        deadline_seconds: int | None = None,
-        retention_seconds: int | None = None,
-        terms: OwnerSettings = DEFAULT_TERMS,
-    ) -> Submitted:
-        return await self._run(
-            callers.submit(
-                job,
-                idempotency=idempotency,
-                deadline_seconds=deadline_seconds,
-                settings=self._settings,
-                sealer=self._sealer,
-                retention_seconds=retention_seconds,
-                terms=terms,
-            )
-        )
-
-    async def require_room(
-        self, job: Job, *, idempotency: IdempotencyKey | None = None, terms: OwnerSettings = DEFAULT_TERMS
-    ) -> None:
-        """Look whether a job would be taken now, before anything is stored for it; `submit` decides again.
-
-        Raises:
-            OwnerSuspended, QuotaExceeded, Overloaded: it would not be.
-        """
-        await self._run(callers.admission(job, idempotency=idempotency, settings=self._settings, terms=terms))
-
-    async def quote(self, params: GenerationParams, tier: Tier) -> Quote:
-        """What a job of this recipe would take."""
-        return await self._run(callers.quote(params, tier))
-
-    async def get(self, job_id: str, *, owner: str) -> Job:
-        job = await self._run(callers.get(job_id, owner=owner, sealer=self._sealer))
-        if job is None:
-            job = await asyncio.to_thread(_from_archive, self._archive, job_id, owner)
-        return job
-
-    async def find(self, job_id: str) -> Job:
-        """Anybody's job: for those who oversee the service, never for an owner."""
-        job, owner = await self._run(callers.find(job_id, sealer=self._sealer))
-        if job is None:
-            job = await asyncio.to_thread(_from_archive, self._archive, job_id, owner)
-        return job
-
-    async def list_jobs(
-        self, owner: str, *, status: JobStatus | None = None, limit: int = DEFAULT_PAGE, cursor: str | None = None
-    ) -> Page:
-        listed = await self._run(
-            callers.list_jobs(owner, status=status, limit=limit, cursor=cursor, sealer=self._sealer)
-        )
-        jobs = await asyncio.gather(*(self._of_row(row, owner, status) for row in listed.rows))
-        return Page(tuple(job for job in jobs if job is not None), listed.next_cursor)
-
-    async def _of_row(self, row: Job | str, owner: str, status: JobStatus | None) -> Job | None:
-        """Off the loop where it is a file that has to be read."""
-        return row if isinstance(row, Job) else await asyncio.to_thread(_of_row, self._archive, row, owner, status)
-
-    async def cancel(self, job_id: str, *, owner: str) -> Job:
-        return await self._run(callers.cancel(job_id, owner=owner, sealer=self._sealer))
-
-    async def rate(self, job_id: str, rating: int, *, owner: str) -> Job:
-        return await self._run(callers.rate(job_id, rating, owner=owner, sealer=self._sealer))
-
-    async def delete(self, job_id: str, *, owner: str) -> None:
-        await self._run(callers.delete(job_id, owner=owner, settings=self._settings))
-
-    async def swept(self, job_id: str) -> None:
-        await self._run(upkeep.swept(job_id))
-
-    async def queue_state(self, job_id: str) -> QueueState | None:
-        return await self._run(callers.queue_state(job_id))
-
-    async def counts(self) -> Mapping[Tier, TierCounts]:
-        return {tier: await self._run(upkeep.counts(tier)) for tier in Tier}
-
-    async def ping(self) -> None:
-        """Return when the store answers, or raise JobStoreUnavailable."""
-        with redis_errors():
-            await self._redis.ping()
-
-    async def _run(self, command: Command[T]) -> T:
-        script, args = command.script, command.args
-        with redis_errors():
-            try:
-                answer: Any = await self._redis.evalsha(script.sha, 0, *args)
-            except NoScriptError:
-                answer = await self._redis.eval(script.text, 0, *args)
         return command.parse(answer)

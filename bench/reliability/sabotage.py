@@ -13,8 +13,9 @@ import signal
 from typing import Any
 
 from darkroom import lua_scripts
+from darkroom.async_job_store import AsyncJobStore
 from darkroom.job_commands import callers
-from darkroom.job_store import AsyncJobStore, IdempotencyKey, JobStore
+from darkroom.job_store import IdempotencyKey, JobStore
 from darkroom.jobs import JobStatus
 
 POISON = "a poisoned well"  # the prompt of a job that kills the process that runs it

@@ -8,9 +8,10 @@ from pathlib import Path
 import pytest
 import redis
 
+from darkroom.async_job_store import AsyncJobStore
 from darkroom.errors import JobGone, JobNotCancellable, JobNotEnded, JobNotFound, ObjectStoreUnavailable
 from darkroom.job_archive import JobArchive
-from darkroom.job_store import AsyncJobStore, IdempotencyKey, JobStore, Reaped
+from darkroom.job_store import IdempotencyKey, JobStore, Reaped
 from darkroom.jobs import Job, JobStatus
 from darkroom.object_store import LocalObjectStore, record_key
 from darkroom.redis_client import make_async_redis
