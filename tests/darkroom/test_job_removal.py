@@ -9,9 +9,10 @@ from pathlib import Path
 import pytest
 import redis
 
+from darkroom.async_job_store import AsyncJobStore
 from darkroom.errors import JobGone, JobNotCancellable, JobNotEnded, JobNotFound, ObjectStoreUnavailable
 from darkroom.job_archive import JobArchive
-from darkroom.job_store import AsyncJobStore, IdempotencyKey, JobStore, Tidied
+from darkroom.job_store import IdempotencyKey, JobStore, Tidied
 from darkroom.jobs import Job, JobStatus
 from darkroom.object_store import LocalObjectStore, delete_job_files, record_key
 from darkroom.redis_client import make_async_redis

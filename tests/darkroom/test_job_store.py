@@ -10,6 +10,7 @@ from dataclasses import replace
 import pytest
 import redis
 
+from darkroom.async_job_store import AsyncJobStore
 from darkroom.errors import (
     BadCursor,
     IdempotencyMismatch,
@@ -17,7 +18,7 @@ from darkroom.errors import (
     JobNotFound,
 )
 from darkroom.job_ids import new_job_id
-from darkroom.job_store import AsyncJobStore, IdempotencyKey, JobStore, TierCounts
+from darkroom.job_store import IdempotencyKey, JobStore, TierCounts
 from darkroom.jobs import JobError, JobStatus, Tier
 from darkroom.redis_client import make_async_redis
 from darkroom.settings import RedisSettings

