@@ -163,7 +163,11 @@ class Metrics:
             "darkroom_http_requests", "HTTP requests by route template.", "method", "route", "status"
         )
         self.http_time = self._histogram(
-            "darkroom_http_request_seconds", "Time to answer, by route template.", HTTP_BUCKETS, "method", "route"
+            "darkroom_http_request_seconds",
+            "Time to answer, by route template; without streams and waits that were asked for.",
+            HTTP_BUCKETS,
+            "method",
+            "route",
         )
         self.verdicts = self._counter("darkroom_verdicts", "Safety verdicts.", "stage", "decision")
         self.findings = self._counter(
