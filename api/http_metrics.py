@@ -30,22 +30,30 @@ class HttpMetrics:
             return
         started = time.perf_counter()
         status = 499  # stays when the caller hangs up before the answer
+        long_by_wish = False
 
         async def watch(message: Message) -> None:
-            nonlocal status
+            nonlocal status, long_by_wish
             if message["type"] == "http.response.start":
-                status = message["status"]
+                status, long_by_wish = message["status"], _is_long_by_wish(message)
             await send(message)
 
         try:
             await self._app(scope, receive, watch)
         finally:
-            self._observe(scope, status, time.perf_counter() - started)
+            self._observe(scope, status, time.perf_counter() - started, long_by_wish=long_by_wish)
 
-    def _observe(self, scope: Scope, status: int, seconds: float) -> None:
+    def _observe(self, scope: Scope, status: int, seconds: float, *, long_by_wish: bool) -> None:
         method = scope["method"] if scope["method"] in METHODS else "other"
         route = str(getattr(scope.get("route"), "path", "unmatched"))
         self._metrics.http_requests.labels(method, route, str(status)).inc()
-        self._metrics.http_time.labels(method, route).observe(seconds)
+        if not long_by_wish:
+            self._metrics.http_time.labels(method, route).observe(seconds)
         level = log.debug if route in PROBES else log.info
         level("http_request", method=method, route=route, status=status, seconds=round(seconds, 4))
+
+
+def _is_long_by_wish(start: Message) -> bool:
+    """Whether the caller asked to wait (`Prefer: wait`), or listens to a stream: neither says how fast the API is."""
+    headers = dict(start.get("headers", ()))
+    return b"preference-applied" in headers or headers.get(b"content-type", b"").startswith(b"text/event-stream")

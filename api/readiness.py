@@ -11,8 +11,8 @@ from collections.abc import Awaitable, Mapping
 
 import anyio.to_thread
 
+from darkroom.async_job_store import AsyncJobStore
 from darkroom.errors import DarkroomError
-from darkroom.job_store import AsyncJobStore
 from darkroom.logs import get_logger
 from darkroom.object_store import ObjectStore
 

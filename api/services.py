@@ -14,12 +14,12 @@ from celery import Celery
 from api.readiness import Readiness
 from api.verification import Verification
 from darkroom.appeals import Appeals
+from darkroom.async_job_store import AsyncJobStore
 from darkroom.audit import AsyncAuditLog
 from darkroom.catalogue import Catalogue
 from darkroom.catalogue_watch import CatalogueWatch
 from darkroom.delivery_log import DeliveryLog
 from darkroom.job_archive import JobArchive
-from darkroom.job_store import AsyncJobStore
 from darkroom.keys import AsyncKeyStore
 from darkroom.legal_hold import LegalHolds
 from darkroom.metrics import Metrics

@@ -16,10 +16,10 @@ import redis.asyncio
 
 from api.child_program import ProgramFailed, run_program
 from api.provenance_schemas import ManifestBody, MatchBody, VerifyBody, WatermarkBody
+from darkroom.async_job_store import AsyncJobStore
 from darkroom.errors import FieldProblem, InvalidParams, JobGone, JobNotFound
 from darkroom.fingerprints import FingerprintIndex, Match
 from darkroom.input_limits import WHOLE_FILE
-from darkroom.job_store import AsyncJobStore
 from darkroom.sealing import derived_keys
 from darkroom.settings import ProvenanceSettings, SecretSettings
 from safety.provenance.credentials import trust_anchors

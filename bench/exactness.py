@@ -30,9 +30,7 @@ from bench.parity import (
     CROWD,
     GUIDANCE,
     REFERENCE,
-    Beyond,
     Reference,
-    Row,
     consistency_row,
     difference,
     random_mix,
@@ -42,6 +40,7 @@ from bench.parity import (
     run_crowd,
     small_matrix,
 )
+from bench.parity_page import Beyond, Row
 from bench.safe_parity import SafeReference
 from bench.sdxl_parity import SdxlReference
 from bench.text_parity import TextReference

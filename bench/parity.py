@@ -11,13 +11,11 @@ from __future__ import annotations
 
 import argparse
 import itertools
-import platform
 import random
 import threading
 from collections import deque
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import Future
-from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -25,6 +23,7 @@ from typing import Any
 import diffusers
 import torch
 
+from bench.parity_page import Beyond, Measured, Row, page
 from engine import Engine, EngineHandle, GeneratedImage, ImageRequest, PipelineSpec
 from engine.batch import predict
 from engine.families.sd import StableDiffusion
@@ -44,31 +43,6 @@ GUIDANCE_OPTIONS: Mapping[str, Mapping[str, Any]] = {
 }
 PROMPTS = ("a red circle on a blue background", "a yellow star above a green square", "mountains at sunset, pastel")
 NEGATIVES = ("", "blurry", "")
-
-TABLE = """\
-# Parity with StableDiffusionPipeline
-
-Model {model}, fp32 on the CPU, {images} images end to end. Each figure is the worst relative difference
-||ours - reference|| / ||reference|| of the final latents (in the last two rows: of any single step).
-Guidance {guidance} x {steps} steps; LCM and TCD end to end at guidance x steps {consistency}.
-In the crowd all of them are mixed, {crowd} in flight, each joining while others run. Bound: {bound:g}.
-
-| scheduler | images | alone | in the crowd |
-|---|---|---|---|
-{rows}
-
-Worst: **{worst:.1e}**. Images beyond the bound:
-
-{beyond}
-
-There rounding grows from step to step, the reference's own as well.
-
-Random mixes (scheduler, guidance 1 to 12, rescale, stop and 2 to 30 steps drawn at random), {mixes} images in a crowd:
-worst {mixes_worst:.1e}; {above} above {bound:g}, where the bound becomes ten times the difference that a batch of
-{crowd} makes to the reference itself; {mixes_beyond} above that.
-
-torch {torch}, diffusers {diffusers}, {machine}, {threads} thread(s). Made by `python -m bench.parity models/{model}`.
-"""
 
 _SAMPLERS: Mapping[str, tuple[Any, Mapping[str, Any]]] = {
     "ddim": (diffusers.DDIMScheduler, {"clip_sample": False}),
@@ -99,31 +73,6 @@ REFERENCE: Mapping[str, Callable[[Any], Any]] = {
 }
 ETA = {"tcd": 0.3}  # the pipeline's own default, 0, for all others
 CONSISTENCY = ("lcm", "tcd")
-
-
-@dataclass(frozen=True)
-class Row:
-    """One line of the table."""
-
-    what: str
-    images: int
-    alone: float  # worst relative difference
-    crowd: float
-
-
-@dataclass(frozen=True)
-class Beyond:
-    """An image beyond the bound, and how far the reference's own rounding moves it."""
-
-    what: str
-    off: float
-    own: float
-
-    def __str__(self) -> str:
-        return (
-            f"{self.what} is {self.off:.1e} off in the crowd; a batch of eight moves diffusers' own image "
-            f"by {self.own:.1e}."
-        )
 
 
 class Reference:
@@ -422,38 +371,18 @@ def main() -> None:
         engine.load("model")
         rows, beyond = measure(engine, "model", reference, matrix(options.size, options.steps))
         mixes = random_mix(engine, "model", reference, random_requests(options.mixes, size=options.size, seed=2026))
-    rows.extend(consistency_row(name, reference, options.size, options.steps) for name in CONSISTENCY)
-    options.out.write_text(_table(options.model.name, options.steps, rows, beyond, mixes), encoding="utf-8")
-    print(options.out.read_text(encoding="utf-8"))
-
-
-def _table(
-    model: str,
-    steps: Sequence[int],
-    rows: Sequence[Row],
-    beyond: Sequence[Beyond],
-    mixes: Sequence[tuple[float, float]],
-) -> str:
-    return TABLE.format(
-        model=model,
-        images=sum(row.images for row in rows[: -len(CONSISTENCY)]),
-        guidance=", ".join(f"{scale:g}" for scale in GUIDANCE),
-        steps=", ".join(map(str, steps)),
-        consistency=", ".join(f"{scale:g} x {steps}" for scale, steps in CONSISTENCY_END_TO_END),
+    stepwise = [consistency_row(name, reference, options.size, options.steps) for name in CONSISTENCY]
+    measured = Measured(
+        model=options.model.name,
+        guidance=GUIDANCE,
+        steps=options.steps,
+        consistency=CONSISTENCY_END_TO_END,
         crowd=CROWD,
         bound=BOUND,
-        rows="\n".join(f"| {row.what} | {row.images} | {row.alone:.1e} | {row.crowd:.1e} |" for row in rows),
-        beyond="\n".join(f"- {image}" for image in beyond) or "- None.",
-        worst=max(max(row.alone, row.crowd) for row in rows),
-        mixes=len(mixes),
-        mixes_worst=max(off for off, _ in mixes),
-        above=sum(off > BOUND for off, _ in mixes),
-        mixes_beyond=sum(off > bound for off, bound in mixes),
-        torch=torch.__version__,
-        diffusers=diffusers.__version__,
-        machine=platform.machine(),
-        threads=torch.get_num_threads(),
     )
+    text = page(measured, rows=rows, stepwise=stepwise, beyond=beyond, mixes=mixes)
+    options.out.write_text(text, encoding="utf-8")
+    print(options.out.read_text(encoding="utf-8"))
 
 
 if __name__ == "__main__":

@@ -111,5 +111,12 @@ class Reaped:
     cancelled: int = 0  # lease ran out or deadline passed after a cancel
     expired: int = 0  # deadline passed
     ready: int = 0  # not-before time came
+
+
+@dataclass(frozen=True)
+class Tidied:
+    """What one portion of retention did, in jobs."""
+
     removed: int = 0  # kept long enough
+    swept: int = 0  # their files are gone, too
     archived: int = 0  # record moved beside the images

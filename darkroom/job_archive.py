@@ -8,9 +8,9 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 
-from darkroom.errors import ObjectNotFound
+from darkroom.errors import JobNotFound, ObjectNotFound
 from darkroom.job_record import decode_job
-from darkroom.jobs import Job
+from darkroom.jobs import Job, JobStatus
 from darkroom.object_store import ObjectStore, record_key
 from darkroom.sealing import Sealer
 
@@ -34,3 +34,22 @@ class JobArchive:
         except ObjectNotFound:
             return None
         return decode_job(record, self._sealer)
+
+
+def archived_job(archive: JobArchive | None, job_id: str, *, owner: str) -> Job:
+    """The owner's job; JobNotFound for everybody else's too, and where there is no archive."""
+    job = archive.read(job_id) if archive else None
+    if job is None or job.owner != owner:
+        raise JobNotFound
+    return job
+
+
+def listed_job(archive: JobArchive | None, row: Job | str, *, owner: str, status: JobStatus | None) -> Job | None:
+    """A listed job; None of an archived one that retention is removing, or whose status was not asked for."""
+    if isinstance(row, Job):
+        return row
+    try:
+        job = archived_job(archive, row, owner=owner)
+    except JobNotFound:
+        return None
+    return job if status in {None, job.status} else None

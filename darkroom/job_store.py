@@ -1,24 +1,23 @@
 """The job store: one method a transition, each one Lua script, so that each change happens whole or not at all.
 
 The record is the truth; tickets are only hints. Every script is idempotent, because the Redis client repeats a call
-whose reply was lost. `JobStore` is for threads (worker, reaper, command line), `AsyncJobStore` for the API's event
-loop; both run the same commands. Times come from Redis.
+whose reply was lost. `JobStore` is for threads (worker, reaper, command line); `AsyncJobStore` runs the same commands
+for the API's event loop. Times come from Redis.
 """
 
 from __future__ import annotations
 
-import asyncio
 from collections import Counter
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import replace
+from functools import partial
+from multiprocessing.pool import ThreadPool
 from typing import Any, TypeVar
 
 import redis
-import redis.asyncio
 from redis.exceptions import NoScriptError
 
-from darkroom import job_commands as commands
-from darkroom.errors import ClaimLost, JobNotFound, Transient
+from darkroom.errors import ClaimLost, Transient
 from darkroom.job_answers import (
     Claim,
     Committed,
@@ -27,17 +26,18 @@ from darkroom.job_answers import (
     Lease,
     Page,
     QueueState,
-    Quote,
     Reaped,
     Submitted,
+    Tidied,
     TierCounts,
 )
-from darkroom.job_archive import JobArchive
-from darkroom.job_commands import Command
+from darkroom.job_archive import JobArchive, archived_job, listed_job
+from darkroom.job_commands import callers, upkeep, workers
+from darkroom.job_commands.callers import DEFAULT_PAGE, DEFAULT_TERMS
+from darkroom.job_commands.command import Command
 from darkroom.jobs import ImageRecord, Job, JobError, JobStatus, Tier
 from darkroom.judgements import Judgement
 from darkroom.owners import OwnerSettings
-from darkroom.params import GenerationParams
 from darkroom.previews import Preview
 from darkroom.queue_control import PAUSED_TIERS, SUSPENDED
 from darkroom.redis_client import redis_errors
@@ -45,7 +45,6 @@ from darkroom.sealing import Sealer
 from darkroom.settings import JobSettings
 
 __all__ = [
-    "AsyncJobStore",
     "Claim",
     "Committed",
     "Filed",
@@ -54,17 +53,16 @@ __all__ = [
     "Lease",
     "Page",
     "QueueState",
-    "Quote",
     "Reaped",
     "Submitted",
+    "Tidied",
     "TierCounts",
 ]
 
+S = TypeVar("S")
 T = TypeVar("T")
-DEFAULT_PAGE = 20
 REAP_LIMIT = 500  # jobs one script call may change; more wait for the next round
-ARCHIVE_LIMIT = 50  # records moved in one round; each is a file to write
-_DEFAULT_TERMS = OwnerSettings()
+TIDY_LIMIT = 100  # jobs of one portion of retention; each takes some calls to the object store
 _FAULT = JobError(code=Transient.code, message=Transient().detail)
 
 
@@ -91,7 +89,7 @@ class JobStore:
         idempotency: IdempotencyKey | None = None,
         deadline_seconds: int | None = None,
         retention_seconds: int | None = None,
-        terms: OwnerSettings = _DEFAULT_TERMS,
+        terms: OwnerSettings = DEFAULT_TERMS,
     ) -> Submitted:
         """Store a new job, queued or blocked, within what its owner's terms and the service allow.
 
@@ -100,7 +98,7 @@ class JobStore:
             IdempotencyMismatch: when the key was used with another body.
         """
         return self._run(
-            commands.submit(
+            callers.submit(
                 job,
                 idempotency=idempotency,
                 deadline_seconds=deadline_seconds,
@@ -113,15 +111,15 @@ class JobStore:
 
     def get(self, job_id: str, *, owner: str) -> Job:
         """The owner's job; JobNotFound for everybody else's too."""
-        job = self._run(commands.get(job_id, owner=owner, sealer=self._sealer))
-        return _from_archive(self._archive, job_id, owner) if job is None else job
+        job = self._run(callers.get(job_id, owner=owner, sealer=self._sealer))
+        return archived_job(self._archive, job_id, owner=owner) if job is None else job
 
     def list_jobs(
         self, owner: str, *, status: JobStatus | None = None, limit: int = DEFAULT_PAGE, cursor: str | None = None
     ) -> Page:
         """One page of the owner's jobs, newest first, archived ones too."""
-        listed = self._run(commands.list_jobs(owner, status=status, limit=limit, cursor=cursor, sealer=self._sealer))
-        jobs = (_of_row(self._archive, row, owner, status) for row in listed.rows)
+        listed = self._run(callers.list_jobs(owner, status=status, limit=limit, cursor=cursor, sealer=self._sealer))
+        jobs = (listed_job(self._archive, row, owner=owner, status=status) for row in listed.rows)
         return Page(tuple(job for job in jobs if job is not None), listed.next_cursor)
 
     def cancel(self, job_id: str, *, owner: str) -> Job:
@@ -130,7 +128,7 @@ class JobStore:
         Raises:
             JobNotCancellable: when it has ended otherwise.
         """
-        return self._run(commands.cancel(job_id, owner=owner, sealer=self._sealer))
+        return self._run(callers.cancel(job_id, owner=owner, sealer=self._sealer))
 
     def delete(self, job_id: str, *, owner: str) -> None:
         """Remove an ended job, archived or not. Its objects come next: delete them, then call `swept`.
@@ -140,18 +138,18 @@ class JobStore:
             JobHeld: a legal hold keeps it.
             JobGone: it is removed already.
         """
-        self._run(commands.delete(job_id, owner=owner, settings=self._settings))
+        self._run(callers.delete(job_id, owner=owner, settings=self._settings))
 
     def swept(self, job_id: str) -> None:
         """The deleted job's objects are deleted; without this call the reaper deletes them."""
-        self._run(commands.swept(job_id))
+        self._run(upkeep.swept(job_id))
 
     def queue_state(self, job_id: str) -> QueueState | None:
         """Where the job stands in its queue; None unless it is queued."""
-        return self._run(commands.queue_state(job_id))
+        return self._run(callers.queue_state(job_id))
 
     def counts(self) -> Mapping[Tier, TierCounts]:
-        return {tier: self._run(commands.counts(tier)) for tier in Tier}
+        return {tier: self._run(upkeep.counts(tier)) for tier in Tier}
 
     def claimable(self, tier: Tier) -> int:
         """Jobs that could be claimed now: none of a tier that is paused, and of no owner who is suspended."""
@@ -194,7 +192,7 @@ class JobStore:
             ClaimHeld: when the worker has to finish what it has in hand first.
         """
         return self._run(
-            commands.claim(
+            workers.claim(
                 tier=tier,
                 worker=worker,
                 nonce=nonce,
@@ -210,15 +208,15 @@ class JobStore:
 
     def renew(self, claims: Sequence[Claim]) -> Mapping[str, Lease]:
         """Prolong all leases of a process in one call; what became of each, by job id."""
-        return self._run(commands.renew(claims)) if claims else {}
+        return self._run(workers.renew(claims)) if claims else {}
 
     def progress(self, claim: Claim, *, step: int, steps: int, device_us: int = 0) -> None:
         """Note how far the job is; `device_us` counts as spent should this attempt be lost."""
-        self._run(commands.progress(claim, step=step, steps=steps, device_us=device_us))
+        self._run(workers.progress(claim, step=step, steps=steps, device_us=device_us))
 
     def preview(self, claim: Claim, preview: Preview) -> bool:
         """Hand a picture of an unfinished image on to those who follow the job; False where the claim is lost."""
-        return self._run(commands.preview(claim, preview.as_message()))
+        return self._run(workers.preview(claim, preview.as_message()))
 
     def rewrite(self, claim: Claim, job: Job) -> Claim:
         """Write the claimed job's texts, and whether its images are held, before anything is made of it.
@@ -226,7 +224,7 @@ class JobStore:
         Raises:
             ClaimLost: the job is somebody else's by now.
         """
-        if not self._run(commands.rewrite(job, attempt=claim.attempt, sealer=self._sealer)):
+        if not self._run(workers.rewrite(job, attempt=claim.attempt, sealer=self._sealer)):
             raise ClaimLost
         return replace(claim, job=job)
 
@@ -242,7 +240,7 @@ class JobStore:
     ) -> Committed:
         """End the run with a result, if the claim still holds. `findings` are added to those the job came with."""
         return self._run(
-            commands.commit(claim, status=status, images=images, error=error, findings=findings, device_us=device_us)
+            workers.commit(claim, status=status, images=images, error=error, findings=findings, device_us=device_us)
         )
 
     def release(
@@ -262,7 +260,7 @@ class JobStore:
             broke: this process can't go on; to its jobs that is the same as its death.
         """
         self._run(
-            commands.release(
+            workers.release(
                 claim,
                 not_before_seconds=not_before_seconds,
                 transient=transient,
@@ -276,7 +274,7 @@ class JobStore:
     def withdraw(self, models: Collection[str]) -> int:
         """Fail the waiting jobs of models that the operator has withdrawn; how many that were."""
         return sum(
-            self._run(commands.withdraw(tier, model, limit=REAP_LIMIT)) for tier in Tier for model in sorted(models)
+            self._run(upkeep.withdraw(tier, model, limit=REAP_LIMIT)) for tier in Tier for model in sorted(models)
         )
 
     def rate(self, job_id: str, rating: int, *, owner: str) -> Job:
@@ -285,55 +283,58 @@ class JobStore:
         Raises:
             JobNotRateable: it did not succeed, or its record is archived.
         """
-        return self._run(commands.rate(job_id, rating, owner=owner, sealer=self._sealer))
+        return self._run(callers.rate(job_id, rating, owner=owner, sealer=self._sealer))
 
     def filed(self, attempts: Sequence[tuple[str, str]]) -> list[Filed]:
         """What records say of the files of these jobs' attempts; '' as attempt for those that came with the job."""
-        return self._run(commands.filed(attempts)) if attempts else []
+        return self._run(upkeep.filed(attempts)) if attempts else []
 
-    def reap(self, *, delete_objects: Callable[[str], None] | None = None, leases: bool = True) -> Reaped:
-        """One round: lost leases, deadlines, not-before times, retention. Any number of reapers may run.
+    def reap(self, *, leases: bool = True) -> Reaped:
+        """One round: lost leases, deadlines, not-before times. Any number of reapers may run.
 
         Args:
             leases: take back jobs whose lease ran out; not right after an outage, when their workers could not renew.
-            delete_objects: deletes everything stored under a prefix; called after a record was removed.
         """
         ends: Counter[str] = Counter()
         ready = 0
         for tier in Tier:
             if leases:
-                ends.update(self._run(commands.reap_leases(tier, limit=REAP_LIMIT, settings=self._settings)))
-            ready += self._run(commands.reap_delayed(tier, limit=REAP_LIMIT))
-        ends.update(self._run(commands.reap_deadlines(limit=REAP_LIMIT)))
+                ends.update(self._run(upkeep.reap_leases(tier, limit=REAP_LIMIT, settings=self._settings)))
+            ready += self._run(upkeep.reap_delayed(tier, limit=REAP_LIMIT))
+        ends.update(self._run(upkeep.reap_deadlines(limit=REAP_LIMIT)))
         return Reaped(
             requeued=ends[JobStatus.QUEUED],
             failed=ends[JobStatus.FAILED],
             cancelled=ends[JobStatus.CANCELLED],
             expired=ends[JobStatus.EXPIRED],
             ready=ready,
-            removed=self._remove_old(delete_objects),
-            archived=self._archive_old(),
         )
 
-    def _remove_old(self, delete_objects: Callable[[str], None] | None) -> int:
-        removed = 0
-        for job_id in self._run(commands.due(limit=REAP_LIMIT)):
-            removed += self._run(commands.forget(job_id, settings=self._settings))
-        for job_id in self._run(commands.unswept(limit=REAP_LIMIT)):
-            if delete_objects is not None:
-                delete_objects(f"outputs/{job_id}/")
-            self._run(commands.swept(job_id))
-        return removed
+    def tidy(self, delete_objects: Callable[[str], None], *, hands: ThreadPool | None = None) -> Tidied:
+        """One portion of retention: ended jobs go with their files, or their records move into the archive.
 
-    def _archive_old(self) -> int:
-        """A record is in both places before it is in one: whenever this stops, nothing is lost."""
+        Args:
+            delete_objects: deletes everything of the job with this id; called after its record was removed.
+            hands: threads that share the calls to the object store, which answers slowly.
+        """
+        over = self._run(upkeep.due(limit=TIDY_LIMIT))
+        removed = sum(self._run(upkeep.forget(job_id, settings=self._settings)) for job_id in over)
+        unswept = self._run(upkeep.unswept(limit=TIDY_LIMIT))
+        swept = sum(_each(hands, partial(self._sweep, delete_objects), unswept))
         if self._archive is None:
-            return 0
-        archived = 0
-        for record in self._run(commands.archivable(limit=ARCHIVE_LIMIT, settings=self._settings)):
-            self._archive.put(record)
-            archived += self._run(commands.archive(record["id"]))
-        return archived
+            return Tidied(removed=removed, swept=swept)
+        old = self._run(upkeep.archivable(limit=TIDY_LIMIT, settings=self._settings))
+        archived = sum(_each(hands, partial(self._move, self._archive), old))
+        return Tidied(removed=removed, swept=swept, archived=archived)
+
+    def _sweep(self, delete_objects: Callable[[str], None], job_id: str) -> int:
+        delete_objects(job_id)
+        return self._run(upkeep.swept(job_id))
+
+    def _move(self, archive: JobArchive, record: Mapping[str, str]) -> int:
+        """A record is in both places before it is in one: whenever this stops, nothing is lost."""
+        archive.put(record)
+        return self._run(upkeep.archive(record["id"]))
 
     def _run(self, command: Command[T]) -> T:
         script, args = command.script, command.args
@@ -345,128 +346,5 @@ class JobStore:
         return command.parse(answer)
 
 
-def _from_archive(archive: JobArchive | None, job_id: str, owner: str) -> Job:
-    job = archive.read(job_id) if archive else None
-    if job is None or job.owner != owner:
-        raise JobNotFound
-    return job
-
-
-def _of_row(archive: JobArchive | None, row: Job | str, owner: str, status: JobStatus | None) -> Job | None:
-    """A listed job; None of an archived one that retention is removing, or whose status was not asked for."""
-    if isinstance(row, Job):
-        return row
-    try:
-        job = _from_archive(archive, row, owner)
-    except JobNotFound:
-        return None
-    return job if status in {None, job.status} else None
-
-
-class AsyncJobStore:
-    """The job store for the API's event loop: what a caller may do."""
-
-    def __init__(
-        self,
-        client: redis.asyncio.Redis,
-        settings: JobSettings | None = None,
-        sealer: Sealer | None = None,
-        archive: JobArchive | None = None,
-    ) -> None:
-        self._redis = client
-        self._archive = archive
-        self._sealer = sealer
-        self._settings = settings or JobSettings.from_env()
-
-    async def submit(
-        self,
-        job: Job,
-        *,
-        idempotency: IdempotencyKey | None = None,
-        deadline_seconds: int | None = None,
-        retention_seconds: int | None = None,
-        terms: OwnerSettings = _DEFAULT_TERMS,
-    ) -> Submitted:
-        return await self._run(
-            commands.submit(
-                job,
-                idempotency=idempotency,
-                deadline_seconds=deadline_seconds,
-                settings=self._settings,
-                sealer=self._sealer,
-                retention_seconds=retention_seconds,
-                terms=terms,
-            )
-        )
-
-    async def require_room(
-        self, job: Job, *, idempotency: IdempotencyKey | None = None, terms: OwnerSettings = _DEFAULT_TERMS
-    ) -> None:
-        """Look whether a job would be taken now, before anything is stored for it; `submit` decides again.
-
-        Raises:
-            OwnerSuspended, QuotaExceeded, Overloaded: it would not be.
-        """
-        await self._run(commands.admission(job, idempotency=idempotency, settings=self._settings, terms=terms))
-
-    async def quote(self, params: GenerationParams, tier: Tier) -> Quote:
-        """What a job of this recipe would take."""
-        return await self._run(commands.quote(params, tier))
-
-    async def get(self, job_id: str, *, owner: str) -> Job:
-        job = await self._run(commands.get(job_id, owner=owner, sealer=self._sealer))
-        if job is None:
-            job = await asyncio.to_thread(_from_archive, self._archive, job_id, owner)
-        return job
-
-    async def find(self, job_id: str) -> Job:
-        """Anybody's job: for those who oversee the service, never for an owner."""
-        job, owner = await self._run(commands.find(job_id, sealer=self._sealer))
-        if job is None:
-            job = await asyncio.to_thread(_from_archive, self._archive, job_id, owner)
-        return job
-
-    async def list_jobs(
-        self, owner: str, *, status: JobStatus | None = None, limit: int = DEFAULT_PAGE, cursor: str | None = None
-    ) -> Page:
-        listed = await self._run(
-            commands.list_jobs(owner, status=status, limit=limit, cursor=cursor, sealer=self._sealer)
-        )
-        jobs = await asyncio.gather(*(self._of_row(row, owner, status) for row in listed.rows))
-        return Page(tuple(job for job in jobs if job is not None), listed.next_cursor)
-
-    async def _of_row(self, row: Job | str, owner: str, status: JobStatus | None) -> Job | None:
-        """Off the loop where it is a file that has to be read."""
-        return row if isinstance(row, Job) else await asyncio.to_thread(_of_row, self._archive, row, owner, status)
-
-    async def cancel(self, job_id: str, *, owner: str) -> Job:
-        return await self._run(commands.cancel(job_id, owner=owner, sealer=self._sealer))
-
-    async def rate(self, job_id: str, rating: int, *, owner: str) -> Job:
-        return await self._run(commands.rate(job_id, rating, owner=owner, sealer=self._sealer))
-
-    async def delete(self, job_id: str, *, owner: str) -> None:
-        await self._run(commands.delete(job_id, owner=owner, settings=self._settings))
-
-    async def swept(self, job_id: str) -> None:
-        await self._run(commands.swept(job_id))
-
-    async def queue_state(self, job_id: str) -> QueueState | None:
-        return await self._run(commands.queue_state(job_id))
-
-    async def counts(self) -> Mapping[Tier, TierCounts]:
-        return {tier: await self._run(commands.counts(tier)) for tier in Tier}
-
-    async def ping(self) -> None:
-        """Return when the store answers, or raise JobStoreUnavailable."""
-        with redis_errors():
-            await self._redis.ping()
-
-    async def _run(self, command: Command[T]) -> T:
-        script, args = command.script, command.args
-        with redis_errors():
-            try:
-                answer: Any = await self._redis.evalsha(script.sha, 0, *args)
-            except NoScriptError:
-                answer = await self._redis.eval(script.text, 0, *args)
-        return command.parse(answer)
+def _each(hands: ThreadPool | None, work: Callable[[S], T], things: Sequence[S]) -> list[T]:
+    return hands.map(work, things, chunksize=1) if hands else [work(thing) for thing in things]

@@ -163,7 +163,11 @@ class Metrics:
             "darkroom_http_requests", "HTTP requests by route template.", "method", "route", "status"
         )
         self.http_time = self._histogram(
-            "darkroom_http_request_seconds", "Time to answer, by route template.", HTTP_BUCKETS, "method", "route"
+            "darkroom_http_request_seconds",
+            "Time to answer, by route template; without streams and waits that were asked for.",
+            HTTP_BUCKETS,
+            "method",
+            "route",
         )
         self.verdicts = self._counter("darkroom_verdicts", "Safety verdicts.", "stage", "decision")
         self.findings = self._counter(
@@ -183,7 +187,9 @@ class Metrics:
             "outcome",
         )
         self.reaper_actions = self._counter(
-            "darkroom_reaper_actions", "Jobs the reaper requeued, failed, expired, made ready or removed.", "action"
+            "darkroom_reaper_actions",
+            "Jobs the reaper requeued, failed, cancelled, expired or made ready; those it archived, removed or swept.",
+            "action",
         )
         self.orphans_deleted = self._counter(
             "darkroom_orphans_deleted", "Folders of files deleted that no record named."

@@ -79,6 +79,7 @@ from worker.presence import Presence
 from worker.previews import Previews
 from worker.prompt_checks import PromptChecks
 from worker.reaper import Reaper
+from worker.retention import Retention
 from worker.route_watch import RouteWatch
 from worker.runner import JobRunner
 from worker.safety_checks import build_image_checks, image_pipeline
@@ -179,7 +180,6 @@ class WorkerProcess:
         reaper = Reaper(
             jobs,
             office,
-            objects,
             tiers=settings.worker.tiers,
             seconds=settings.worker.reaper_seconds,
             # A heartbeat that waits for a reply while the store is away renews within both.
@@ -188,6 +188,9 @@ class WorkerProcess:
             orphans=Orphans(jobs, objects, age_seconds=settings.worker.orphan_seconds),
             audit=AuditSegments(AuditLog(client), objects),
             review=functools.partial(review.expire, after_seconds=settings.review.review_ttl_seconds),
+        )
+        retention = Retention(
+            jobs, objects, client, name=self.name, seconds=settings.worker.reaper_seconds, metrics=metrics
         )
         teller = Teller(client, name=self.name, metrics=metrics)
         runner = JobRunner(
@@ -251,7 +254,7 @@ class WorkerProcess:
             self._helper.start()
         self._serve_status(metrics, watchdog)
         dates = CertificateDates(_certificates(settings), metrics=metrics)
-        for part in (dates, heartbeat, reaper, watchdog, presence, teller, follower, routes):
+        for part in (dates, heartbeat, reaper, retention, watchdog, presence, teller, follower, routes):
             part.start()
         log.info("worker_started", worker=self.name, models=sorted(catalogue.models), device=str(engine.device))
 

@@ -16,7 +16,6 @@ from darkroom.job_store import JobStore
 from darkroom.jobs import Tier
 from darkroom.logs import get_logger
 from darkroom.metrics import Metrics
-from darkroom.object_store import ObjectStore, job_places
 from darkroom.tickets import TicketOffice
 from worker.orphans import Orphans
 from worker.periodic import Periodic
@@ -31,7 +30,6 @@ class Reaper(Periodic):
         self,
         store: JobStore,
         office: TicketOffice,
-        objects: ObjectStore,
         *,
         tiers: Sequence[Tier],
         seconds: float,
@@ -53,7 +51,6 @@ class Reaper(Periodic):
         super().__init__("reaper", seconds=seconds)
         self._store = store
         self._office = office
-        self._objects = objects
         self._tiers = tuple(tiers)
         self._seconds = seconds
         self._grace_seconds = grace_seconds
@@ -65,9 +62,9 @@ class Reaper(Periodic):
         self._leases_at = self._rested_at + grace_seconds
 
     def reap(self) -> None:
-        """Take back, expire, make ready and forget what is due."""
+        """Take back, expire and make ready what is due."""
         try:
-            reaped = asdict(self._store.reap(delete_objects=self._delete, leases=self._leases_may_end()))
+            reaped = asdict(self._store.reap(leases=self._leases_may_end()))
         except JobStoreUnavailable:
             self._give_grace()
             raise
@@ -105,10 +102,6 @@ class Reaper(Periodic):
 
     def _give_grace(self) -> None:
         self._leases_at = time.monotonic() + self._grace_seconds
-
-    def _delete(self, prefix: str) -> None:
-        for place in job_places(prefix.split("/")[1]):
-            self._objects.delete_prefix(place)
 
     def round(self) -> float:
         for step in (

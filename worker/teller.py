@@ -12,10 +12,10 @@ import redis
 
 from darkroom import appeals, review
 from darkroom.clock import unix_time
+from darkroom.election import Election
 from darkroom.errors import JobStoreUnavailable
 from darkroom.job_store import JobStore
 from darkroom.logs import get_logger
-from darkroom.lua_scripts import run_script
 from darkroom.metrics import Metrics
 from darkroom.outbox import backlog
 from darkroom.redis_client import redis_errors
@@ -42,14 +42,14 @@ class Teller(Periodic):
         """`name` is the process's own among all candidates."""
         super().__init__("teller", seconds=0)
         self._redis = client
-        self._name = name
+        self._election = Election(client, LEASE, name=name, seconds=LEASE_SECONDS)
         self._jobs = JobStore(client)
         self._metrics = metrics
         self._seconds = seconds
 
     def round(self) -> float:
         try:
-            telling = self._elected()
+            telling = self._election.won()
             if telling:
                 self._look()
         except JobStoreUnavailable:
@@ -64,15 +64,7 @@ class Teller(Periodic):
         """Leave the lease to another at once."""
         super().stop()
         self._metrics.tell(False)
-        try:
-            with redis_errors():
-                if self._redis.get(LEASE) == self._name:
-                    self._redis.delete(LEASE)
-        except JobStoreUnavailable:
-            log.info("teller_lease_left_to_expire")
-
-    def _elected(self) -> bool:
-        return bool(run_script(self._redis, "elect", LEASE, self._name, round(LEASE_SECONDS * 1_000)))
+        self._election.leave()
 
     def _look(self) -> None:
         metrics = self._metrics

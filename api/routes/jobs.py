@@ -19,7 +19,7 @@ from api.schemas import JOB_ID, JobBody, JobPage, Place
 from api.services import Services
 from darkroom.errors import JobStoreUnavailable, NotAuthenticated, ObjectStoreUnavailable
 from darkroom.jobs import Job, JobStatus
-from darkroom.object_store import ObjectStore, job_places
+from darkroom.object_store import delete_job_files
 
 router = APIRouter(tags=["jobs"])
 # Whoever waits is told by an event; a look now and then finds what the feed of events lost, and callers who left.
@@ -100,13 +100,8 @@ async def delete_job(job_id: JobId, key: CancelKey, services: ServicesDep) -> No
     """Remove an ended job for good: its record, its images, what came with it. Afterwards it answers 410."""
     await services.jobs.delete(job_id, owner=key.owner)
     with suppress(ObjectStoreUnavailable, JobStoreUnavailable):  # the job is gone already; the reaper does the rest
-        await run_in_threadpool(_delete_objects, services.objects, job_id)
+        await run_in_threadpool(delete_job_files, services.objects, job_id)
         await services.jobs.swept(job_id)
-
-
-def _delete_objects(objects: ObjectStore, job_id: str) -> None:
-    for place in job_places(job_id):
-        objects.delete_prefix(place)
 
 
 async def _ended(job: Job, services: Services, hub: EventHub, request: Request, *, seconds: float) -> Job:

@@ -12,8 +12,10 @@ import random
 import signal
 from typing import Any
 
-from darkroom import job_commands, lua_scripts
-from darkroom.job_store import AsyncJobStore, IdempotencyKey, JobStore
+from darkroom import lua_scripts
+from darkroom.async_job_store import AsyncJobStore
+from darkroom.job_commands import callers
+from darkroom.job_store import IdempotencyKey, JobStore
 from darkroom.jobs import JobStatus
 
 POISON = "a poisoned well"  # the prompt of a job that kills the process that runs it
@@ -119,7 +121,7 @@ def _allow_every_transition() -> None:
 
 async def _is_known(store: AsyncJobStore, job: Any, key: IdempotencyKey | None) -> bool:
     """Whether this key has its job already."""
-    name = job_commands._idempotency_name(job.owner, key) if key else ""  # noqa: SLF001 - one name for both
+    name = callers._idempotency_name(job.owner, key) if key else ""  # noqa: SLF001 - one name for both
     return key is not None and bool(await store._redis.exists(name))  # noqa: SLF001
 
 

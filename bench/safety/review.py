@@ -18,6 +18,7 @@ import time
 from collections import Counter
 from contextlib import suppress
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 
 import redis
@@ -31,7 +32,7 @@ from darkroom.job_ids import new_job_id
 from darkroom.job_store import JobStore
 from darkroom.jobs import ImageRecord, Job, JobStatus, Tier
 from darkroom.legal_hold import LegalHolds
-from darkroom.object_store import LocalObjectStore
+from darkroom.object_store import LocalObjectStore, delete_job_files
 from darkroom.params import GenerationParams
 from darkroom.redis_client import make_redis
 from darkroom.review import Item, ReviewQueue, Ruling
@@ -201,7 +202,7 @@ def _held_jobs_lost(floor: Floor, jobs: list[Job]) -> dict[str, object]:
         holds.place(job.id, person="olga", reason="bench")
     for job in jobs:
         floor.client.zadd("darkroom:expiring", {job.id: 1}, xx=True)
-    while floor.jobs.reap(delete_objects=floor.objects.delete_prefix).removed:
+    while floor.jobs.tidy(partial(delete_job_files, floor.objects)).removed:
         pass
     lost = 0
     for job in held:

@@ -22,7 +22,7 @@ from darkroom.object_store.keys import (
 from darkroom.object_store.local import LocalObjectStore
 from darkroom.object_store.measured import MeasuredObjectStore, plain_store
 from darkroom.object_store.s3 import S3ObjectStore
-from darkroom.object_store.store import ObjectStore, make_object_store
+from darkroom.object_store.store import ObjectStore, delete_job_files, make_object_store
 
 __all__ = [
     "CONTENT_TYPES",
@@ -32,6 +32,7 @@ __all__ = [
     "S3ObjectStore",
     "StoredFile",
     "check_key",
+    "delete_job_files",
     "input_key",
     "input_prefix",
     "job_places",

@@ -6,7 +6,7 @@ from typing import Protocol
 
 from darkroom.errors import ConfigurationError
 from darkroom.object_store.cdn import CdnLinks
-from darkroom.object_store.keys import StoredFile
+from darkroom.object_store.keys import StoredFile, job_places
 from darkroom.object_store.local import LocalObjectStore
 from darkroom.object_store.s3 import S3ObjectStore
 from darkroom.settings import ObjectStoreSettings
@@ -35,6 +35,12 @@ class ObjectStore(Protocol):
 
     def check(self) -> None:
         """Return when the store takes writes, or raise ObjectStoreUnavailable."""
+
+
+def delete_job_files(objects: ObjectStore, job_id: str) -> None:
+    """Delete everything that was ever stored of a job."""
+    for place in job_places(job_id):
+        objects.delete_prefix(place)
 
 
 def make_object_store(settings: ObjectStoreSettings) -> ObjectStore:

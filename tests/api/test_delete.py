@@ -100,7 +100,7 @@ def test_archived_job_is_read_with_working_links(
 def _archive(places: Places, objects: ObjectStore, job_id: str) -> None:
     with make_redis(RedisSettings(redis_url=places.redis_url)) as connection:
         _age(connection, job_id)
-        assert JobStore(connection, JobSettings(), SEALER, JobArchive(objects, SEALER)).reap().archived == 1
+        assert JobStore(connection, JobSettings(), SEALER, JobArchive(objects, SEALER)).tidy([].append).archived == 1
         assert not connection.exists(f"darkroom:job:{job_id}")
 
 

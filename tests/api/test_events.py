@@ -20,10 +20,10 @@ from starlette.types import Message
 
 from api.event_hub import WAITING_EVENTS, EventHub, Listener
 from api.event_stream import EventStream, encode, follow
+from darkroom.async_job_store import AsyncJobStore
 from darkroom.errors import JobStoreUnavailable
 from darkroom.events import EventLog, JobEvent
 from darkroom.job_ids import new_job_id
-from darkroom.job_store import AsyncJobStore
 from darkroom.jobs import Job, JobStatus
 from darkroom.keys import KeyStore, Scope
 from darkroom.redis_client import make_async_redis

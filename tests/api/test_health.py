@@ -76,6 +76,19 @@ def test_metrics_show_requests_and_leave_the_queues_to_the_elected_process(calle
     assert 'darkroom_http_request_seconds_bucket{le="0.005",method="POST",route="/generate"}' in text
 
 
+def test_a_wait_that_was_asked_for_says_nothing_of_the_time_to_answer(caller: Caller) -> None:
+    job_id = caller.submit()
+    counted = 'darkroom_http_request_seconds_count{method="GET",route="/jobs/{job_id}"}'
+
+    caller.get(f"/jobs/{job_id}", Prefer="wait=1")
+    waited = caller.client.get("/metrics").text
+    caller.get(f"/jobs/{job_id}")
+
+    assert counted not in waited
+    assert 'darkroom_http_requests_total{method="GET",route="/jobs/{job_id}",status="200"} 1.0' in waited
+    assert f"{counted} 1.0" in caller.client.get("/metrics").text
+
+
 def test_metrics_hold_no_ids(caller: Caller) -> None:
     job_id = caller.submit(prompt="kanarienvogel")
     caller.get(f"/jobs/{job_id}")

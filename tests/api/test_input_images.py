@@ -16,8 +16,8 @@ from PIL import Image
 
 from api.input_decoder import InputDecoder
 from api.services import Services
+from darkroom.async_job_store import AsyncJobStore
 from darkroom.errors import InvalidParams
-from darkroom.job_store import AsyncJobStore
 from darkroom.object_store import input_key
 from darkroom.redis_client import make_async_redis
 from darkroom.settings import JobSettings, RedisSettings

@@ -67,7 +67,7 @@ def test_a_job_is_kept_while_its_appeal_waits(store: JobStore, appeals: Appeals,
     job = refused(store)
     appeals.file(job, "please look again")
     pass_retention(redis_client, job)
-    store.reap()
+    store.tidy([].append)
 
     assert read_job(store, job).id == job.id
     appeals.decide(job, "denied", person="ann", answer="no")

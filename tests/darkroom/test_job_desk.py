@@ -93,7 +93,7 @@ def test_a_record_in_the_archive_can_be_looked_at(desk: JobDesk, store: JobStore
     job = submit_job(store)
     store.cancel(job.id, owner=job.owner)
     pass_stay(redis_client, job)
-    assert store.reap().archived == 1
+    assert store.tidy([].append).archived == 1
 
     assert desk.show(job.id)["status"] == "cancelled"
     assert desk.list_jobs(Filter(), limit=10) == []

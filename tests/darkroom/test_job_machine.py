@@ -17,7 +17,7 @@ from hypothesis.stateful import Bundle, RuleBasedStateMachine, invariant, multip
 
 from darkroom.errors import ClaimHeld, JobNotCancellable
 from darkroom.job_ids import new_job_id
-from darkroom.job_store import Claim, Committed, IdempotencyKey, JobStore, Lease, Reaped
+from darkroom.job_store import Claim, Committed, IdempotencyKey, JobStore, Lease, Reaped, Tidied
 from darkroom.jobs import SCHEMA, Job, JobStatus, Tier
 from darkroom.redis_client import make_redis
 from darkroom.settings import JobSettings, RedisSettings
@@ -293,10 +293,10 @@ class JobMachine(RuleBasedStateMachine):
     def reap(self) -> None:
         deleted: list[str] = []
 
-        reaped = self.store.reap(delete_objects=deleted.append)
+        reaped, tidied = self.store.reap(), self.store.tidy(deleted.append)
 
-        assert reaped == self._reap()
-        assert {prefix.split("/")[1] for prefix in deleted} <= self.removed
+        assert (reaped, tidied) == (self._reap(), self._tidy(swept=len(deleted)))
+        assert set(deleted) <= self.removed
 
     def _reap(self) -> Reaped:
         ends: list[JobStatus] = []
@@ -312,18 +312,20 @@ class JobMachine(RuleBasedStateMachine):
             if expected.status in {S.QUEUED, S.RUNNING} and expected.late:
                 expected.status = S.CANCELLED if expected.cancel_requested else S.EXPIRED
                 ends.append(expected.status)
-        gone = {job_id for job_id, expected in self.expected.items() if expected.old}
-        self.removed |= gone
-        for job_id in gone:
-            del self.expected[job_id]
         return Reaped(
             requeued=ends.count(S.QUEUED),
             failed=ends.count(S.FAILED),
             cancelled=ends.count(S.CANCELLED),
             expired=ends.count(S.EXPIRED),
             ready=ready,
-            removed=len(gone),
         )
+
+    def _tidy(self, *, swept: int) -> Tidied:
+        gone = {job_id for job_id, expected in self.expected.items() if expected.old}
+        self.removed |= gone
+        for job_id in gone:
+            del self.expected[job_id]
+        return Tidied(removed=len(gone), swept=swept)
 
     # What always holds
 

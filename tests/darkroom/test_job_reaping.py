@@ -12,7 +12,7 @@ from darkroom.errors import (
     JobNotFound,
     ObjectStoreUnavailable,
 )
-from darkroom.job_store import Committed, JobStore, Lease, Reaped
+from darkroom.job_store import Committed, JobStore, Lease, Reaped, Tidied
 from darkroom.jobs import JobStatus
 from tests.darkroom.factories import make_image, read_job, run_one, submit_job
 from tests.darkroom.passing_time import end_lease, pass_deadline, pass_retention
@@ -76,14 +76,14 @@ def test_old_ended_jobs_are_forgotten_with_their_objects_and_leave_nothing(
     store: JobStore, redis_client: redis.Redis
 ) -> None:
     old, young, alive = (submit_job(store) for _ in range(3))
-    for job in (old, young):
-        store.cancel(job.id, owner="ada")
+    for _ in (old, young):
+        store.commit(run_one(store), status=S.SUCCEEDED, images=[make_image()])
     pass_retention(redis_client, old)
     deleted: list[str] = []
 
-    assert store.reap(delete_objects=deleted.append) == Reaped(removed=1)
+    assert store.tidy(deleted.append) == Tidied(removed=1, swept=1)
 
-    assert deleted == [f"outputs/{old.id}/"]
+    assert deleted == [old.id]
     assert [job.id for job in store.list_jobs("ada").jobs] == [alive.id, young.id]
     assert [name for name in redis_client.keys("*") if old.id in name] == [f"darkroom:gone:{old.id}"]
     with pytest.raises(JobGone):
@@ -94,18 +94,18 @@ def test_old_ended_jobs_are_forgotten_with_their_objects_and_leave_nothing(
 
 def test_objects_are_remembered_until_they_can_be_deleted(store: JobStore, redis_client: redis.Redis) -> None:
     job = submit_job(store)
-    store.cancel(job.id, owner="ada")
+    store.commit(run_one(store), status=S.SUCCEEDED, images=[make_image()])
     pass_retention(redis_client, job)
     deleted: list[str] = []
 
-    def refuse(_prefix: str) -> None:
+    def refuse(_job_id: str) -> None:
         raise ObjectStoreUnavailable
 
     with pytest.raises(ObjectStoreUnavailable):
-        store.reap(delete_objects=refuse)
-    store.reap(delete_objects=deleted.append)
+        store.tidy(refuse)
+    store.tidy(deleted.append)
 
-    assert deleted == [f"outputs/{job.id}/"]
+    assert deleted == [job.id]
     with pytest.raises(JobGone):
         read_job(store, job)
 
@@ -115,7 +115,7 @@ def test_server_is_as_empty_after_as_before(store: JobStore, redis_client: redis
         job = submit_job(store, deadline_seconds=60)
         store.commit(run_one(store), status=S.SUCCEEDED, images=[make_image()])
         pass_retention(redis_client, job)
-    store.reap()
+    store.tidy([].append)
 
     left = {name for name in redis_client.keys("*") if not name.startswith(PASSING)}
 

@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import asyncio
+from functools import partial
 from pathlib import Path
 
 import pytest
 import redis
 
+from darkroom.async_job_store import AsyncJobStore
 from darkroom.errors import JobGone, JobNotCancellable, JobNotEnded, JobNotFound, ObjectStoreUnavailable
 from darkroom.job_archive import JobArchive
-from darkroom.job_store import AsyncJobStore, IdempotencyKey, JobStore, Reaped
+from darkroom.job_store import IdempotencyKey, JobStore, Tidied
 from darkroom.jobs import Job, JobStatus
-from darkroom.object_store import LocalObjectStore, record_key
+from darkroom.object_store import LocalObjectStore, delete_job_files, record_key
 from darkroom.redis_client import make_async_redis
 from darkroom.settings import JobSettings, RedisSettings
 from tests.darkroom.factories import make_image, make_job, make_params, read_job, run_one, submit_job
@@ -57,7 +59,7 @@ def test_archived_job_reads_as_before(
     job = ended(store, objects)
     pass_stay(redis_client, job)
 
-    assert store.reap() == Reaped(archived=1)
+    assert store.tidy(_refuse) == Tidied(archived=1)
 
     assert names(redis_client, job) == []
     assert read_job(store, job) == job
@@ -76,7 +78,7 @@ def test_archived_job_is_listed_until_retention_removes_it(
 ) -> None:
     job = ended(store, objects)
     pass_stay(redis_client, job)
-    store.reap()
+    store.tidy(_refuse)
     young = submit_job(store)
 
     assert store.list_jobs("ada").jobs == (read_job(store, young), job)
@@ -106,7 +108,7 @@ def test_young_and_living_jobs_stay(store: JobStore, objects: LocalObjectStore) 
     ended(store, objects)
     submit_job(store)
 
-    assert store.reap() == Reaped()
+    assert store.tidy(_refuse) == Tidied()
 
 
 def test_record_stays_as_long_as_a_replay_may_ask_for_it(
@@ -118,10 +120,10 @@ def test_record_stays_as_long_as_a_replay_may_ask_for_it(
     store.submit(job, idempotency=IdempotencyKey("key", "body"))
     redis_client.zincrby("darkroom:ended", -30, job.id)
 
-    assert store.reap() == Reaped()
+    assert store.tidy(_refuse) == Tidied()
 
     redis_client.zincrby("darkroom:ended", -31, job.id)
-    assert store.reap() == Reaped(archived=1)
+    assert store.tidy(_refuse) == Tidied(archived=1)
 
 
 class Killed(Exception):
@@ -149,10 +151,10 @@ def test_kill_while_a_record_moves_loses_nothing(
     with monkeypatch.context() as patch:
         patch.setattr(JobArchive, "put", die)
         with pytest.raises(Killed):
-            store.reap()
+            store.tidy(_refuse)
 
     assert read_job(store, job) == job
-    assert store.reap() == Reaped(archived=1)
+    assert store.tidy(_refuse) == Tidied(archived=1)
     assert read_job(store, job) == job
 
 
@@ -161,10 +163,10 @@ def test_retention_removes_an_archived_job_with_its_files(
 ) -> None:
     job = ended(store, objects)
     pass_stay(redis_client, job)
-    store.reap()
+    store.tidy(_refuse)
     pass_retention(redis_client, job)
 
-    assert store.reap(delete_objects=objects.delete_prefix) == Reaped(removed=1)
+    assert store.tidy(partial(delete_job_files, objects)) == Tidied(removed=1, swept=1)
 
     assert [path for path in tmp_path.rglob("*") if path.is_file()] == []
     assert names(redis_client, job) == [f"darkroom:gone:{job.id}"]
@@ -177,7 +179,7 @@ def test_archived_job_whose_files_are_just_going_is_not_there(
 ) -> None:
     job = ended(store, objects)
     pass_stay(redis_client, job)
-    store.reap()
+    store.tidy(_refuse)
     objects.delete_prefix(f"outputs/{job.id}/")
 
     with pytest.raises(JobNotFound):
@@ -189,7 +191,7 @@ def test_retention_is_the_jobs_own_where_it_has_one(store: JobStore, redis_clien
     store.submit(brief, retention_seconds=0)
     store.submit(plain)
 
-    assert store.reap() == Reaped(removed=1)
+    assert store.tidy(_refuse) == Tidied(removed=1)
 
     assert read_job(store, plain).status is S.BLOCKED
     kept = redis_client.zscore("darkroom:expiring", plain.id) - read_job(store, plain).finished_at
@@ -203,7 +205,7 @@ def test_deleted_job_is_gone_for_its_owner_and_never_was_for_others(
     job = ended(store, objects)
     if archived:
         pass_stay(redis_client, job)
-        store.reap()
+        store.tidy(_refuse)
     with pytest.raises(JobNotFound):
         store.delete(job.id, owner="ben")
     assert read_job(store, job) == job
@@ -238,19 +240,19 @@ def test_kill_between_record_and_objects_leaves_the_objects_to_the_reaper(
 ) -> None:
     job = ended(store, objects)
     store.delete(job.id, owner="ada")
-    store.reap(delete_objects=objects.delete_prefix)
+    store.tidy(partial(delete_job_files, objects))
     assert objects.get(f"outputs/{job.id}/1/0.png")  # whoever deleted the job has a minute for that
 
     pass_sweep_time(redis_client, job)
     with pytest.raises(ObjectStoreUnavailable):
-        store.reap(delete_objects=_refuse)
-    store.reap(delete_objects=objects.delete_prefix)
+        store.tidy(_refuse)
+    store.tidy(partial(delete_job_files, objects))
 
     assert [path for path in tmp_path.rglob("*") if path.is_file()] == []
     assert redis_client.zcard("darkroom:unswept") == 0
 
 
-def _refuse(_prefix: str) -> None:
+def _refuse(_job_id: str) -> None:
     raise ObjectStoreUnavailable
 
 
@@ -274,7 +276,7 @@ def test_record_from_before_retention_stood_in_it_is_kept_a_week_more(
     redis_client.zrem("darkroom:expiring", job.id)
     pass_stay(redis_client, job)
 
-    assert store.reap() == Reaped(archived=1)
+    assert store.tidy(_refuse) == Tidied(archived=1)
 
     kept = redis_client.zscore("darkroom:expiring", job.id) - read_job(store, job).finished_at
     assert kept == pytest.approx(7 * 24 * 3600, abs=0.01)

@@ -10,6 +10,7 @@ from dataclasses import replace
 import pytest
 import redis
 
+from darkroom.async_job_store import AsyncJobStore
 from darkroom.errors import (
     BadCursor,
     IdempotencyMismatch,
@@ -17,7 +18,7 @@ from darkroom.errors import (
     JobNotFound,
 )
 from darkroom.job_ids import new_job_id
-from darkroom.job_store import AsyncJobStore, IdempotencyKey, JobStore, TierCounts
+from darkroom.job_store import IdempotencyKey, JobStore, TierCounts
 from darkroom.jobs import JobError, JobStatus, Tier
 from darkroom.redis_client import make_async_redis
 from darkroom.settings import RedisSettings
@@ -118,7 +119,7 @@ def test_key_is_kept_hashed_for_a_day(store: JobStore, redis_client: redis.Redis
 def test_key_of_a_forgotten_job_is_free_again(store: JobStore, redis_client: redis.Redis) -> None:
     job = store.submit(make_job(status=S.BLOCKED), idempotency=KEY).job
     pass_retention(redis_client, job)
-    store.reap()
+    store.tidy([].append)
 
     assert not store.submit(make_job(), idempotency=replace(KEY, fingerprint="other")).replayed
 

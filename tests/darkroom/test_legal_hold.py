@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -16,7 +17,7 @@ from darkroom.job_ids import new_job_id
 from darkroom.job_store import Filed, JobStore
 from darkroom.jobs import Job, JobError, JobStatus
 from darkroom.legal_hold import LegalHolds
-from darkroom.object_store import LocalObjectStore
+from darkroom.object_store import LocalObjectStore, delete_job_files
 from darkroom.settings import JobSettings
 from darkroom.takedown import Takedowns
 from tests.darkroom.factories import make_image, make_job, read_job, run_one, submit_job
@@ -58,8 +59,8 @@ def released(store: JobStore, objects: LocalObjectStore, images: int = 2) -> Job
     return read_job(store, job)
 
 
-def reap(store: JobStore, objects: LocalObjectStore) -> None:
-    store.reap(delete_objects=objects.delete_prefix)
+def tidy(store: JobStore, objects: LocalObjectStore) -> None:
+    store.tidy(partial(delete_job_files, objects))
 
 
 @pytest.mark.parametrize("archived", [False, True])
@@ -69,11 +70,11 @@ def test_what_is_held_outlives_retention_and_its_owners_wish(
     job = released(store, objects)
     if archived:
         pass_stay(redis_client, job)
-        reap(store, objects)
+        tidy(store, objects)
     holds.place(job.id, person="ann", reason="a case")
     pass_retention(redis_client, job)
     redis_client.hset("darkroom:spared", job.id, "1")
-    reap(store, objects)
+    tidy(store, objects)
 
     with pytest.raises(JobHeld):
         store.delete(job.id, owner=job.owner)
@@ -84,7 +85,7 @@ def test_what_is_held_outlives_retention_and_its_owners_wish(
     assert "a case" not in str(redis_client.hgetall("darkroom:legal_hold"))
 
     assert holds.lift(job.id, person="ben")
-    reap(store, objects)
+    tidy(store, objects)
     with pytest.raises(JobGone):
         read_job(store, job)
     with pytest.raises(ObjectNotFound):
@@ -147,7 +148,7 @@ def test_an_image_that_is_taken_down_is_withheld_deleted_and_barred(
     job = released(store, objects)
     if archived:
         pass_stay(redis_client, job)
-        reap(store, objects)
+        tidy(store, objects)
 
     for _ in range(2):
         assert takedowns.take_down(job.id, person="ann", reason="a complaint", images=[1]) == [1]

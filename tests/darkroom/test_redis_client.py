@@ -8,8 +8,9 @@ import time
 import pytest
 import redis
 
+from darkroom.async_job_store import AsyncJobStore
 from darkroom.errors import JobStoreUnavailable
-from darkroom.job_store import AsyncJobStore, JobStore
+from darkroom.job_store import JobStore
 from darkroom.keys import KeyStore
 from darkroom.redis_client import make_async_redis, make_redis, redis_errors
 from darkroom.settings import RedisSettings

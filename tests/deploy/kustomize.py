@@ -14,6 +14,8 @@ from typing import Any
 import yaml
 
 Manifest = dict[str, Any]
+ROOT = Path(__file__).parents[2]
+KUBERNETES = ROOT / "deploy" / "kubernetes"
 KNOWN = {"apiVersion", "kind", "namespace", "resources", "patches", "images"}
 CLUSTER_WIDE = {"Namespace", "PriorityClass"}
 MERGE_KEYS = {

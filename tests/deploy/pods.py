@@ -9,6 +9,7 @@ from typing import Any
 from tests.deploy.kustomize import Manifest
 
 POD_KINDS = {"Deployment", "StatefulSet", "Job"}
+OURS = {"darkroom-api": "api", "darkroom-delivery": "worker.delivery", "darkroom-worker": "worker"}  # name, module
 
 
 @dataclass(frozen=True)

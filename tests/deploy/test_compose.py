@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 import yaml
 
-from darkroom.settings import settings_table
+from darkroom.settings import ApiSettings, settings_table
 from scripts.compose_file import Container, in_order, read_compose
 
 ROOT = Path(__file__).parents[2]
@@ -136,6 +136,15 @@ def test_prometheus_is_told_of_every_port_that_has_metrics() -> None:
     asked = {(name, how["port"]) for job in jobs for how in job["dns_sd_configs"] for name in how["names"]}
 
     assert asked == {("api", 9100), ("worker", 9101), ("delivery", 9102)}
+
+
+def test_prometheus_beside_darkroom_up_asks_where_the_page_has_it_listen() -> None:
+    config = yaml.safe_load((ROOT / "deploy" / "prometheus" / "local.yml").read_text())
+    page = (ROOT / "docs" / "dashboards.md").read_text()
+    asked = {job["job_name"]: job["static_configs"][0]["targets"][0].split(":")[1] for job in config["scrape_configs"]}
+
+    assert asked["api"] == str(ApiSettings().port)
+    assert f"DARKROOM_METRICS_PORT={asked['worker']} DARKROOM_DELIVERY_METRICS_PORT={asked['delivery']} make up" in page
 
 
 def test_services_start_after_what_they_need() -> None:

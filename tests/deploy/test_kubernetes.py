@@ -3,18 +3,14 @@
 from __future__ import annotations
 
 import importlib.util
-import json
 import re
 import subprocess
 from pathlib import Path
-from typing import Any
 
-import jsonschema
 import kubernetes_validate
 import pytest
 import redis
 import typer
-import yaml
 from redis.backoff import ConstantBackoff
 from redis.retry import Retry
 
@@ -25,22 +21,18 @@ from cli.services import find_valkey
 from darkroom import __version__
 from darkroom.catalogue import load_catalogue
 from darkroom.jobs import Tier
-from darkroom.metrics import Metrics, describe
+from darkroom.metrics import Metrics
 from darkroom.settings import ALL_SETTINGS, WebhookSettings, WorkerSettings
-from tests.deploy.kustomize import Manifest, has_kubectl, render, render_by_kubectl
-from tests.deploy.pods import Pod, may_reach, of_kind, one, pods, selects
+from tests.deploy.kustomize import KUBERNETES, ROOT, Manifest, has_kubectl, render, render_by_kubectl
+from tests.deploy.pods import OURS, Pod, may_reach, of_kind, one, pods, selects
 from tests.fixtures.ports import free_port
 from worker.drain import LINGER_SECONDS
 from worker.status_server import status_app
 
-ROOT = Path(__file__).parents[2]
-KUBERNETES = ROOT / "deploy" / "kubernetes"
 OVERLAYS = ("cpu", "gpu", "keda")
 FOLDERS = ("base", "stores", "models", *(f"overlays/{name}" for name in OVERLAYS))
-OURS = {"darkroom-api": "api", "darkroom-delivery": "worker.delivery", "darkroom-worker": "worker"}
 VERSIONS = ("1.31", "1.37")  # the oldest that the manifests are for, and the newest known
 FIELDS = {f"{cls.prefix()}{name.upper()}": cls for cls in ALL_SETTINGS for name in cls.model_fields}
-KEDA = Path(__file__).parent / "keda"
 
 
 @pytest.fixture(params=OVERLAYS)
@@ -48,23 +40,8 @@ def manifests(request: pytest.FixtureRequest) -> list[Manifest]:
     return render(KUBERNETES / "overlays" / request.param)
 
 
-@pytest.fixture
-def scaled() -> list[Manifest]:
-    return render(KUBERNETES / "overlays" / "keda")
-
-
 def by_name(manifests: list[Manifest]) -> dict[tuple[str, str], Manifest]:
     return {(manifest["kind"], manifest["metadata"]["name"]): manifest for manifest in manifests}
-
-
-def closed(schema: Any) -> Any:
-    """The schema, but nothing may be there that it does not name."""
-    if isinstance(schema, list):
-        return [closed(part) for part in schema]
-    if not isinstance(schema, dict):
-        return schema
-    known = {key: closed(value) for key, value in schema.items()}
-    return known | {"additionalProperties": False} if isinstance(schema.get("properties"), dict) else known
 
 
 @pytest.mark.skipif(not has_kubectl(), reason="kubectl is not installed")
@@ -325,55 +302,6 @@ def test_the_apis_autoscaler_owns_its_number(manifests: list[Manifest]) -> None:
     assert scaler["minReplicas"] >= 2
 
 
-def test_scaling_is_valid_by_kedas_schema(scaled: list[Manifest]) -> None:
-    schema = closed(json.loads((KEDA / "scaledobject.json").read_text()))
-    scaler = one(scaled, "ScaledObject", "darkroom-worker")
-
-    metadata = scaler.pop("metadata")
-    jsonschema.Draft7Validator(schema).validate(scaler)
-    assert set(metadata) == {"name", "namespace"}
-
-
-def test_the_trigger_has_what_the_prometheus_scaler_asks_for(scaled: list[Manifest]) -> None:
-    parameters = json.loads((KEDA / "prometheus_scaler.json").read_text())["parameters"]
-    (trigger,) = one(scaled, "ScaledObject", "darkroom-worker")["spec"]["triggers"]
-    needed = {entry["name"] for entry in parameters if not entry.get("optional") and "default" not in entry}
-
-    assert trigger["type"] == "prometheus"
-    assert needed <= set(trigger["metadata"]) <= {entry["name"] for entry in parameters}
-    assert all(isinstance(value, str) for value in trigger["metadata"].values())
-
-
-def test_workers_are_scaled_on_what_waits_and_what_runs(scaled: list[Manifest]) -> None:
-    query = one(scaled, "ScaledObject", "darkroom-worker")["spec"]["triggers"][0]["metadata"]["query"]
-    gauges = {info.name: info for info in describe(Metrics()) if info.kind == "gauge"}
-    named = set(re.findall(r"\bdarkroom_\w+", query))
-
-    assert named == {"darkroom_queue_depth_jobs", "darkroom_running_jobs"}
-    assert all(gauges[name].labels == ("tier",) for name in named)
-
-
-def test_a_worker_is_added_before_the_others_are_full(scaled: list[Manifest]) -> None:
-    spec = one(scaled, "ScaledObject", "darkroom-worker")["spec"]
-    concurrency = int(pods(scaled)["darkroom-worker"].environment(scaled)["DARKROOM_WORKER_CONCURRENCY"])
-
-    assert 0 < float(spec["triggers"][0]["metadata"]["threshold"]) <= concurrency
-
-
-def test_the_scaler_owns_the_number_and_leaves_one_to_tell_the_depth(scaled: list[Manifest]) -> None:
-    spec = one(scaled, "ScaledObject", "darkroom-worker")["spec"]
-
-    assert "replicas" not in one(scaled, "Deployment", spec["scaleTargetRef"]["name"])["spec"]
-    assert 1 <= spec["minReplicaCount"] <= spec["fallback"]["replicas"] <= spec["maxReplicaCount"]
-
-
-def test_no_figures_are_no_zero(scaled: list[Manifest]) -> None:
-    (trigger,) = one(scaled, "ScaledObject", "darkroom-worker")["spec"]["triggers"]
-
-    assert trigger["metadata"]["ignoreNullValues"] == "false"  # so that the fallback steps in, not the least number
-    assert trigger["metricType"] == "AverageValue"  # the only kind that KEDA has a fallback for
-
-
 def test_the_example_of_a_catalogue_can_be_read(tmp_path: Path) -> None:
     text = one(render(KUBERNETES / "overlays" / "gpu"), "ConfigMap", "darkroom-catalogue")["data"]["catalogue.toml"]
     (tmp_path / "catalogue.toml").write_text(text.replace("/app/", f"{ROOT}/"))
@@ -410,63 +338,3 @@ def test_valkey_starts_with_its_settings_and_asks_for_the_password(tmp_path: Pat
     finally:
         process.terminate()
         assert process.wait(20) == 0
-
-
-@pytest.fixture(scope="module")
-def compose() -> dict[str, Any]:
-    return yaml.safe_load((ROOT / "docker-compose.yml").read_text())["services"]
-
-
-def told(value: str) -> str:
-    """A value of the compose file where the caller's environment says nothing."""
-    return re.sub(r"\$\{\w+:-([^}]*)\}", r"\1", value)
-
-
-#: What differs between one machine and a cluster: addresses, the S3 service, and how a device is chosen.
-BY_PLACE = {
-    "DARKROOM_DEVICE",
-    "DARKROOM_PUBLIC_URL",
-    "DARKROOM_REDIS_URL",
-    "DARKROOM_S3_ENDPOINT_URL",
-    "DARKROOM_S3_LINK_ENDPOINT_URL",
-    "DARKROOM_S3_REGION",
-    "DARKROOM_TORCH_THREADS",
-    "DARKROOM_TRUSTED_PROXIES",
-    "HF_HUB_DISABLE_TELEMETRY",
-    "HF_HUB_OFFLINE",
-    "HOME",
-}
-
-
-@pytest.mark.parametrize("name", OURS)
-def test_compose_says_the_same(compose: dict[str, Any], name: str) -> None:
-    base = render(KUBERNETES / "base")
-    pod, service = pods(base)[name], compose[name.removeprefix("darkroom-")]
-    here, there = pod.environment(base), {key: told(value) for key, value in service["environment"].items()}
-
-    assert pod.container["command"] == service["command"]
-    assert {key: value for key, value in there.items() if key not in BY_PLACE}.items() <= here.items()
-    assert set(here) - set(there) <= {"DARKROOM_WORKER_CONCURRENCY"}
-    ports = {told(str(port)).rpartition(":")[2] for port in (*service.get("ports", []), *service["expose"])}
-    assert {str(port["containerPort"]) for port in pod.container["ports"]} == ports
-    assert pod.container["image"].rpartition("/")[2].partition(":")[0] == service["image"].partition(":")[0]
-    assert f"{pod.spec['securityContext']['runAsUser']}:{pod.spec['securityContext']['runAsGroup']}" == service["user"]
-    probe = pod.container["readinessProbe"]["httpGet"]
-    numbers = {port["name"]: port["containerPort"] for port in pod.container["ports"]}
-    assert f":{numbers[probe['port']]}{probe['path']}'" in service["healthcheck"]["test"][-1]
-    assert pod.spec["terminationGracePeriodSeconds"] >= int(service["stop_grace_period"].removesuffix("s"))
-
-
-def test_secrets_lie_where_compose_puts_them(compose: dict[str, Any]) -> None:
-    for name in OURS:
-        (mount,) = [
-            m for m in pods(render(KUBERNETES / "base"))[name].container["volumeMounts"] if m["name"] == "secrets"
-        ]
-        targets = {volume["target"] for volume in compose[name.removeprefix("darkroom-")]["volumes"]}
-        assert mount["mountPath"] in targets
-
-
-def test_both_start_the_same_valkey(compose: dict[str, Any]) -> None:
-    valkey = pods(render(KUBERNETES / "stores"))["darkroom-valkey"]
-
-    assert valkey.container["image"] == compose["valkey"]["image"]

@@ -8,7 +8,7 @@ from typing import Any
 
 import torch
 
-from engine import Engine, ImageRequest
+from engine import Engine, EngineHandle, ImageRequest
 
 
 def make_request(**changes: Any) -> ImageRequest:
@@ -24,6 +24,12 @@ def make_request(**changes: Any) -> ImageRequest:
         "seed": 1,
     }
     return ImageRequest(**{**values, **changes})
+
+
+def outcome(handle: EngineHandle) -> Any:
+    """The image, or the error."""
+    error = handle.future.exception(timeout=60)
+    return error if error is not None else handle.future.result()
 
 
 class Trap(torch.nn.Module):

@@ -14,7 +14,7 @@ from diffusers.utils import convert_state_dict_to_kohya
 from bench.parity import BOUND, difference, run_crowd
 from darkroom.errors import AdapterInvalid, AdapterMismatch, GenerationFailed, InvalidParams, UnknownAdapter
 from engine import AdapterFile, AdapterUse, Engine, EngineHandle, ImageRequest, PipelineSpec
-from tests.engine.factories import make_request
+from tests.engine.factories import make_request, outcome
 from tests.engine.lora.files import in_kohya_names, in_peft_names, listed, random_lora, save_lora
 from tests.engine.lora.reference import LoraReference
 
@@ -52,10 +52,6 @@ def take(engine: Engine, request: ImageRequest, **options: Any) -> torch.Tensor:
     image = engine.submit("tiny", request, **options).future.result(timeout=60)
     assert image.latents is not None
     return image.latents
-
-
-def outcome(handle: EngineHandle) -> Any:
-    return handle.future.exception(timeout=60) or handle.future.result()
 
 
 @pytest.fixture(scope="module")

@@ -15,7 +15,7 @@ from darkroom.errors import JobStoreUnavailable
 from darkroom.job_store import JobStore
 from darkroom.jobs import JobStatus, Tier
 from darkroom.metrics import Metrics
-from darkroom.object_store import LocalObjectStore, input_key
+from darkroom.object_store import LocalObjectStore
 from darkroom.redis_client import make_redis
 from darkroom.review import ReviewQueue
 from darkroom.settings import JobSettings, RedisSettings
@@ -24,6 +24,7 @@ from tests.darkroom.factories import make_image, make_job, run_one
 from tests.darkroom.passing_time import end_lease
 from tests.fixtures.processes import eventually
 from tests.fixtures.secret_file import SEALER
+from worker.orphans import Orphans
 from worker.reaper import Reaper
 
 
@@ -35,13 +36,10 @@ class CountingReaper(Reaper):
         return self._metrics.registry.get_sample_value("darkroom_reaper_actions_total", wanted) or 0.0
 
 
-def make_reaper(
-    jobs: JobStore, office: TicketOffice, objects: LocalObjectStore, *tiers: Tier, grace_seconds: float = 0.0
-) -> CountingReaper:
+def make_reaper(jobs: JobStore, office: TicketOffice, *tiers: Tier, grace_seconds: float = 0.0) -> CountingReaper:
     return CountingReaper(
         jobs,
         office,
-        objects,
         tiers=tiers or tuple(Tier),
         seconds=0.05,
         grace_seconds=grace_seconds,
@@ -49,12 +47,10 @@ def make_reaper(
     )
 
 
-def test_a_job_whose_worker_died_is_queued_again_with_a_ticket(
-    jobs: JobStore, office: TicketOffice, objects: LocalObjectStore
-) -> None:
+def test_a_job_whose_worker_died_is_queued_again_with_a_ticket(jobs: JobStore, office: TicketOffice) -> None:
     job = jobs.submit(make_job()).job
     run_one(jobs, lease_seconds=0.1)
-    reaper = make_reaper(jobs, office, objects)
+    reaper = make_reaper(jobs, office)
 
     reaper.start()
 
@@ -63,12 +59,10 @@ def test_a_job_whose_worker_died_is_queued_again_with_a_ticket(
     reaper.stop()
 
 
-def test_tickets_are_topped_up_to_the_waiting_jobs_and_no_further(
-    jobs: JobStore, office: TicketOffice, objects: LocalObjectStore
-) -> None:
+def test_tickets_are_topped_up_to_the_waiting_jobs_and_no_further(jobs: JobStore, office: TicketOffice) -> None:
     for _ in range(3):
         jobs.submit(make_job())
-    reaper = make_reaper(jobs, office, objects)
+    reaper = make_reaper(jobs, office)
 
     reaper.top_up()
     reaper.top_up()
@@ -77,62 +71,42 @@ def test_tickets_are_topped_up_to_the_waiting_jobs_and_no_further(
     assert MAX_WAITING > 3
 
 
-def test_a_worker_tops_up_only_the_tiers_it_serves(
-    jobs: JobStore, office: TicketOffice, objects: LocalObjectStore
-) -> None:
+def test_a_worker_tops_up_only_the_tiers_it_serves(jobs: JobStore, office: TicketOffice) -> None:
     jobs.submit(make_job(tier=Tier.QUALITY))
 
-    make_reaper(jobs, office, objects, Tier.PREVIEW).top_up()
+    make_reaper(jobs, office, Tier.PREVIEW).top_up()
 
     assert office.waiting(Tier.QUALITY) == 0
 
 
-def test_an_old_record_goes_with_its_released_its_held_and_its_input_files(
-    redis_client: redis.Redis, office: TicketOffice, objects: LocalObjectStore, tmp_path: Path
+def test_reviews_end_although_the_object_store_is_away(
+    jobs: JobStore, office: TicketOffice, objects: LocalObjectStore, redis_client: redis.Redis, tmp_path: Path
 ) -> None:
-    # Older than the shortest legal retention can't be waited for, so the settings are built past their own bound.
-    jobs = JobStore(
-        redis_client, JobSettings.model_construct(**{**JobSettings().model_dump(), "result_ttl_seconds": 0})
-    )
     job = jobs.submit(make_job()).job
-    claim = run_one(jobs)
-    for place in ("outputs", "review"):
-        objects.put(f"{place}/{job.id}/1/0.png", b"pixels", "image/png")
-    objects.put(input_key(job.id, "init"), b"pixels", "image/png")
-    jobs.commit(claim, status=JobStatus.SUCCEEDED, images=[make_image()])
-
-    make_reaper(jobs, office, objects).reap()
-
-    assert [path for path in tmp_path.rglob("*") if path.is_file()] == []
-    assert jobs.list_jobs("ada").jobs == ()
-
-
-def test_tickets_are_issued_although_the_object_store_is_away(
-    redis_client: redis.Redis, office: TicketOffice, tmp_path: Path
-) -> None:
-    jobs = JobStore(
-        redis_client, JobSettings.model_construct(**{**JobSettings().model_dump(), "result_ttl_seconds": 0})
-    )
-    jobs.submit(make_job())
-    jobs.commit(run_one(jobs), status=JobStatus.SUCCEEDED)
-    jobs.submit(make_job())
+    jobs.commit(run_one(jobs), status=JobStatus.IN_REVIEW, images=[make_image(decision="review")])
     (tmp_path / "a file").write_bytes(b"")
     broken = LocalObjectStore(tmp_path / "a file" / "objects", public_url="http://127.0.0.1", secret=b"0" * 16)
-    reaper = make_reaper(jobs, office, broken)
+    reaper = Reaper(
+        jobs,
+        office,
+        tiers=tuple(Tier),
+        seconds=0.05,
+        grace_seconds=0.0,
+        metrics=Metrics(),
+        orphans=Orphans(jobs, broken, age_seconds=0),
+        review=lambda: ReviewQueue(redis_client, objects, SEALER).expire(after_seconds=0),
+    )
 
-    reaper.start()
+    reaper.round()
 
-    eventually(lambda: office.waiting(Tier.STANDARD) == 1, seconds=5)
-    reaper.stop()
+    assert jobs.get(job.id, owner=job.owner).status is JobStatus.EXPIRED
 
 
-def test_leases_have_a_grace_after_the_start(
-    jobs: JobStore, office: TicketOffice, objects: LocalObjectStore, redis_client: redis.Redis
-) -> None:
+def test_leases_have_a_grace_after_the_start(jobs: JobStore, office: TicketOffice, redis_client: redis.Redis) -> None:
     job = jobs.submit(make_job()).job
     run_one(jobs)
     end_lease(redis_client, job)
-    reaper = make_reaper(jobs, office, objects, grace_seconds=0.4)
+    reaper = make_reaper(jobs, office, grace_seconds=0.4)
 
     reaper.reap()
     assert jobs.get(job.id, owner="ada").status is JobStatus.RUNNING
@@ -143,14 +117,14 @@ def test_leases_have_a_grace_after_the_start(
 
 
 def test_leases_have_a_grace_after_an_outage_of_the_store(
-    redis_settings: RedisSettings, redis_client: redis.Redis, office: TicketOffice, objects: LocalObjectStore
+    redis_settings: RedisSettings, redis_client: redis.Redis, office: TicketOffice
 ) -> None:
     impatient = redis_settings.model_copy(update={"redis_timeout_seconds": 0.1})
     with make_redis(impatient) as client:
         jobs = JobStore(client, JobSettings())
         job = jobs.submit(make_job()).job
         run_one(jobs)
-        reaper = make_reaper(jobs, office, objects, grace_seconds=0.5)
+        reaper = make_reaper(jobs, office, grace_seconds=0.5)
         time.sleep(0.5)
         redis_client.execute_command("CLIENT", "PAUSE", "1000", "ALL")
         with pytest.raises(JobStoreUnavailable):
@@ -164,12 +138,12 @@ def test_leases_have_a_grace_after_an_outage_of_the_store(
 
 
 def test_a_reaper_that_itself_stood_still_gives_a_grace(
-    jobs: JobStore, office: TicketOffice, objects: LocalObjectStore, redis_client: redis.Redis
+    jobs: JobStore, office: TicketOffice, redis_client: redis.Redis
 ) -> None:
     job = jobs.submit(make_job()).job
     run_one(jobs)
     end_lease(redis_client, job)
-    reaper = make_reaper(jobs, office, objects, grace_seconds=0.3)
+    reaper = make_reaper(jobs, office, grace_seconds=0.3)
 
     time.sleep(0.5)  # longer than a round and the grace
     reaper.reap()
@@ -178,13 +152,13 @@ def test_a_reaper_that_itself_stood_still_gives_a_grace(
 
 
 def test_any_number_of_reapers_take_a_job_back_once(
-    jobs: JobStore, office: TicketOffice, objects: LocalObjectStore, redis_client: redis.Redis
+    jobs: JobStore, office: TicketOffice, redis_client: redis.Redis
 ) -> None:
     submitted = [jobs.submit(make_job()).job for _ in range(30)]
     for job in submitted:
         run_one(jobs)
         end_lease(redis_client, job)
-    reapers = [make_reaper(jobs, office, objects) for _ in range(4)]
+    reapers = [make_reaper(jobs, office) for _ in range(4)]
 
     with ThreadPoolExecutor(4) as threads:
         list(threads.map(Reaper.reap, reapers))
@@ -203,7 +177,6 @@ def test_what_nobody_reviewed_is_denied_and_counted(
     reaper = Reaper(
         jobs,
         office,
-        objects,
         tiers=tuple(Tier),
         seconds=0.05,
         grace_seconds=0.0,
