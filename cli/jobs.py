@@ -17,9 +17,10 @@ from rich.table import Column, Table
 from cli.connection import Data
 from cli.console import say
 from cli.data_folder import DEFAULT
-from cli.stores import stores
+from cli.stores import redis_of, stores
 from darkroom.errors import ConfigurationError
 from darkroom.job_desk import Filter, JobDesk
+from darkroom.job_desk import list_jobs as jobs_that_pass
 from darkroom.jobs import JobStatus, Tier
 from darkroom.keys import person_name
 
@@ -42,8 +43,8 @@ def list_jobs(
     data: Data = DEFAULT,
 ) -> None:
     """List jobs whose records are in Redis: those that wait and run first, then those that ended."""
-    with _desk(data) as desk:
-        found = desk.list_jobs(Filter(status, owner, tier, model), limit=limit)
+    with redis_of(data) as client:
+        found = jobs_that_pass(client, Filter(status, owner, tier, model), limit=limit)
     if as_json:
         print(json.dumps(found))
         return

@@ -17,7 +17,7 @@ from rich.text import Text
 
 from cli.connection import Data
 from cli.data_folder import DEFAULT
-from cli.queue import redis_of
+from cli.stores import redis_of
 from darkroom.errors import JobStoreUnavailable
 from darkroom.job_store import JobStore
 from darkroom.jobs import Tier
@@ -102,6 +102,7 @@ def top(
             seen = look(client)
             print(json.dumps(seen.as_json())) if as_json else Console().print(picture(seen, width=Console().width))
             return
+        look(client)  # what is away from the start is said, and not waited for
         try:
             _print_lines(client, seconds) if as_json else _watch(client, seconds)
         except KeyboardInterrupt:

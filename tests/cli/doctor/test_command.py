@@ -132,6 +132,23 @@ def test_a_variable_that_nobody_reads_and_one_with_a_bad_value_are_named(
     assert (found.state, "DARKROOM_MAX_ROWS" in found.said, "many" in found.said) == (State.FAILED, True, False)
 
 
+@pytest.mark.parametrize(
+    ("check", "variable", "fix"),
+    [
+        ("object store", "DARKROOM_LINK_SECRET", "16 characters or more, the same for every process"),
+        ("secret file", "DARKROOM_SECRET_FILE", "openssl rand -base64 32"),
+    ],
+)
+def test_a_secret_that_is_missing_is_named_and_its_fix_said_once(
+    place: Place, monkeypatch: pytest.MonkeyPatch, check: str, variable: str, fix: str
+) -> None:
+    monkeypatch.delenv(variable)
+    found = look(place, check)
+
+    assert (found.state, variable in found.said) == (State.FAILED, True)
+    assert (found.fix.count(fix), found.said.count(fix)) == (1, 0)
+
+
 def test_an_object_store_that_takes_no_files_fails(
     place: Place, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
