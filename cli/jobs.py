@@ -11,11 +11,10 @@ from typing import Annotated, Any
 
 import typer
 from rich import box
-from rich.console import Console
 from rich.table import Column, Table
 
 from cli.connection import Data
-from cli.console import say
+from cli.console import results, say
 from cli.data_folder import DEFAULT
 from cli.stores import redis_of, stores
 from darkroom.errors import ConfigurationError
@@ -48,7 +47,7 @@ def list_jobs(
     if as_json:
         print(json.dumps(found))
         return
-    console = Console()
+    console = results()
     wide = console.width >= WIDE
     table = Table(Column("job", no_wrap=True), "owner", "status", "tier", "steps", "age", box=box.SIMPLE)
     for name in ("model", "attempt", "worker") if wide else ():
@@ -60,7 +59,7 @@ def list_jobs(
             job["owner"],
             " ".join(filter(None, (job["status"], job.get("error")))),
             job["tier"],
-            f"{job.get('step', 0)}/{job.get('steps', 0)}",
+            f"{job.get('step', 0)}/{job['steps']}" if job.get("steps") else "-",
             f"{time.time() - job['created_at']:.0f} s",
             *more,
         )
@@ -125,5 +124,5 @@ def _name(person: str | None) -> str:
 
 def _shown(name: str, value: Any) -> str:
     if isinstance(value, float) and name.endswith(("_at", "_until", "not_before")):
-        return time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(value))
+        return time.strftime("%Y-%m-%d %H:%M:%S UTC", time.gmtime(value))
     return str(value)

@@ -10,11 +10,10 @@ from typing import Annotated
 
 import redis
 import typer
-from rich.console import Console
 from rich.table import Column, Table
 
 from cli.connection import Data
-from cli.console import say
+from cli.console import results, say
 from cli.data_folder import DEFAULT
 from cli.stores import redis_of
 from darkroom.audit import AuditLog
@@ -55,7 +54,7 @@ def list_keys(
     table = Table(Column("id", no_wrap=True), "owner", "name", "person", "scopes", "expires", "last used")
     for key in rows:
         table.add_row(key.id, key.owner, key.name, key.person or "", *_details(key))
-    Console().print(table)
+    results().print(table)
 
 
 @app.command()
@@ -93,7 +92,7 @@ def held(*, data: Data = DEFAULT) -> None:
     table = Table(Column("id", no_wrap=True), "owner", "since")
     for key_id, since in rows:
         table.add_row(key_id, owners.get(key_id, ""), _moment(since))
-    Console().print(table)
+    results().print(table)
 
 
 @app.command()

@@ -7,11 +7,10 @@ from typing import Annotated
 
 import redis
 import typer
-from rich.console import Console
 from rich.table import Column, Table
 
 from cli.connection import Data
-from cli.console import say
+from cli.console import results, say
 from cli.data_folder import DEFAULT
 from cli.stores import redis_of
 from darkroom.errors import ConfigurationError
@@ -44,7 +43,7 @@ def list_policies(*, data: Data = DEFAULT) -> None:
         strict = "yes" if is_at_least_as_strict(file.policy, default) else "no"
         approver = (approval.approved_by if approval else None) or ""
         table.add_row(file.policy.label, file.digest[:12], strict, approver, file.policy.description)
-    Console().print(table)
+    results().print(table)
 
 
 @app.command()

@@ -16,6 +16,7 @@ from rich.table import Column, Table
 from rich.text import Text
 
 from cli.connection import Data
+from cli.console import results
 from cli.data_folder import DEFAULT
 from cli.stores import redis_of
 from darkroom.errors import JobStoreUnavailable
@@ -100,7 +101,8 @@ def top(
     with redis_of(data) as client:
         if once:
             seen = look(client)
-            print(json.dumps(seen.as_json())) if as_json else Console().print(picture(seen, width=Console().width))
+            console = results()
+            print(json.dumps(seen.as_json())) if as_json else console.print(picture(seen, width=console.width))
             return
         look(client)  # what is away from the start is said, and not waited for
         try:

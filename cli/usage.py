@@ -8,10 +8,10 @@ from datetime import datetime, timedelta
 from typing import Annotated, Any
 
 import typer
-from rich.console import Console
 from rich.table import Table
 
 from cli.connection import Data
+from cli.console import results
 from cli.data_folder import DEFAULT
 from cli.stores import redis_of
 from darkroom.costs import BILLIONTHS, MICRO
@@ -41,7 +41,7 @@ def usage(
     table = Table(*_COLUMNS)
     for entry in found:
         table.add_row(*_cells(entry))
-    Console().print(table)
+    results().print(table)
 
 
 def _cells(entry: Usage) -> tuple[str, ...]:
