@@ -102,7 +102,6 @@ def api(place: Place) -> Service:
         log=place.folder.logs / "api.log",
         is_ready=lambda: _answers_ok(f"{place.url}/readyz"),
         stage=1,
-        start_seconds=60,
         stop_seconds=15,
     )
 
@@ -135,7 +134,6 @@ def delivery(place: Place) -> Service:
         log=place.folder.logs / "delivery.log",
         is_ready=lambda: _answers_ok(f"http://{HOST}:{port}/metrics"),
         stage=1,
-        start_seconds=60,
         stop_seconds=float(os.environ.get("DARKROOM_DELIVERY_TIMEOUT_SECONDS") or 15) + 5,
     )
 
