@@ -6,10 +6,10 @@ import json
 from typing import Annotated
 
 import typer
-from rich.console import Console
 from rich.table import Column, Table
 
 from cli.connection import Data, Key, Url, connect
+from cli.console import results
 from cli.data_folder import DEFAULT
 
 
@@ -31,4 +31,4 @@ def adapters(
     for entry in answer["adapters"]:
         scale = f"{entry['default_scale']:g}"
         table.add_row(entry["name"], entry["model"], scale, entry["trigger"], entry["licence"], entry["description"])
-    Console().print(table)
+    results().print(table)

@@ -41,7 +41,7 @@ class Service:
     log: Path
     is_ready: Callable[[], bool]
     stage: int  # started in rising, stopped in falling order
-    start_seconds: float = 30.0
+    start_seconds: float = 180.0  # a busy machine is slow; what has ended is noticed at once
     stop_seconds: float = 10.0
 
 

@@ -11,15 +11,15 @@ from typing import Annotated, Any
 
 import typer
 from rich import box
-from rich.console import Console
 from rich.table import Column, Table
 
 from cli.connection import Data
-from cli.console import say
+from cli.console import results, say
 from cli.data_folder import DEFAULT
-from cli.stores import stores
+from cli.stores import redis_of, stores
 from darkroom.errors import ConfigurationError
 from darkroom.job_desk import Filter, JobDesk
+from darkroom.job_desk import list_jobs as jobs_that_pass
 from darkroom.jobs import JobStatus, Tier
 from darkroom.keys import person_name
 
@@ -42,12 +42,12 @@ def list_jobs(
     data: Data = DEFAULT,
 ) -> None:
     """List jobs whose records are in Redis: those that wait and run first, then those that ended."""
-    with _desk(data) as desk:
-        found = desk.list_jobs(Filter(status, owner, tier, model), limit=limit)
+    with redis_of(data) as client:
+        found = jobs_that_pass(client, Filter(status, owner, tier, model), limit=limit)
     if as_json:
         print(json.dumps(found))
         return
-    console = Console()
+    console = results()
     wide = console.width >= WIDE
     table = Table(Column("job", no_wrap=True), "owner", "status", "tier", "steps", "age", box=box.SIMPLE)
     for name in ("model", "attempt", "worker") if wide else ():
@@ -59,7 +59,7 @@ def list_jobs(
             job["owner"],
             " ".join(filter(None, (job["status"], job.get("error")))),
             job["tier"],
-            f"{job.get('step', 0)}/{job.get('steps', 0)}",
+            f"{job.get('step', 0)}/{job['steps']}" if job.get("steps") else "-",
             f"{time.time() - job['created_at']:.0f} s",
             *more,
         )
@@ -124,5 +124,5 @@ def _name(person: str | None) -> str:
 
 def _shown(name: str, value: Any) -> str:
     if isinstance(value, float) and name.endswith(("_at", "_until", "not_before")):
-        return time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(value))
+        return time.strftime("%Y-%m-%d %H:%M:%S UTC", time.gmtime(value))
     return str(value)

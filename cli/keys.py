@@ -10,17 +10,16 @@ from typing import Annotated
 
 import redis
 import typer
-from rich.console import Console
 from rich.table import Column, Table
 
-from cli.connection import Data, running
-from cli.console import say
+from cli.connection import Data
+from cli.console import results, say
 from cli.data_folder import DEFAULT
+from cli.stores import redis_of
 from darkroom.audit import AuditLog
 from darkroom.keys import DEFAULT_SCOPES, ApiKey, KeyStore, Scope, person_name
 from darkroom.near_misses import NearMisses
-from darkroom.redis_client import make_redis
-from darkroom.settings import RedisSettings, SafetySettings
+from darkroom.settings import SafetySettings
 from safety.provenance.credentials import CA_KEY_FILE, KEY_FILE, make_credentials
 
 app = typer.Typer(no_args_is_help=True, help="Make, list, rotate and revoke API keys.")
@@ -55,7 +54,7 @@ def list_keys(
     table = Table(Column("id", no_wrap=True), "owner", "name", "person", "scopes", "expires", "last used")
     for key in rows:
         table.add_row(key.id, key.owner, key.name, key.person or "", *_details(key))
-    Console().print(table)
+    results().print(table)
 
 
 @app.command()
@@ -87,13 +86,13 @@ def revoke(key_id: Annotated[str, typer.Argument(help="The id that `list` shows.
 @app.command()
 def held(*, data: Data = DEFAULT) -> None:
     """List the keys that are held because their prompts were refused again and again."""
-    with _client(data) as client:
+    with redis_of(data) as client:
         owners = {key.id: key.owner for key in KeyStore(client).list(None)}
         rows = sorted(_near_misses(client).held().items(), key=lambda row: row[1])
     table = Table(Column("id", no_wrap=True), "owner", "since")
     for key_id, since in rows:
         table.add_row(key_id, owners.get(key_id, ""), _moment(since))
-    Console().print(table)
+    results().print(table)
 
 
 @app.command()
@@ -105,7 +104,7 @@ def release(
 ) -> None:
     """Let a held key make jobs again, and forget what was refused."""
     name = person_name(person) or ""
-    with _client(data) as client:
+    with redis_of(data) as client:
         released = _near_misses(client).release(key_id)
         if released:
             AuditLog(client).append(name, "key.released", key_id)
@@ -128,17 +127,8 @@ def c2pa(
 
 @contextmanager
 def _store(data: Path) -> Iterator[KeyStore]:
-    with _client(data) as client:
+    with redis_of(data) as client:
         yield KeyStore(client)
-
-
-@contextmanager
-def _client(data: Path) -> Iterator[redis.Redis]:
-    """The store of the service that runs on the data folder, else of DARKROOM_REDIS_URL."""
-    session = running(data)
-    settings = RedisSettings(redis_url=session.redis_url) if session else RedisSettings.from_env()
-    with make_redis(settings) as client:
-        yield client
 
 
 def _near_misses(client: redis.Redis) -> NearMisses:

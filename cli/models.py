@@ -13,7 +13,7 @@ from rich.console import Console
 from rich.table import Column, Table
 
 from cli.connection import Data, Key, Url, connect
-from cli.console import say
+from cli.console import results, say
 from cli.data_folder import DEFAULT
 from cli.model_volume.entry import catalogue_entry
 from cli.model_volume.hub import HubModel
@@ -62,7 +62,7 @@ def models(
             entry["licence"],
             entry["description"],
         )
-    Console().print(table)
+    results().print(table)
 
 
 @app.command()
@@ -101,7 +101,7 @@ def list_files(*, as_json: Json = False, folder: Folder = MODELS) -> None:
         origin = "@".join(filter(None, (model.origin, model.revision[:12])))
         state = "complete" if model.complete else "broken off: pull it again"
         table.add_row(model.name, f"{model.size / 1e9:.2f} GB", state, model.licence, origin)
-    Console().print(table)
+    results().print(table)
 
 
 @app.command()

@@ -5,11 +5,10 @@ from __future__ import annotations
 from typing import Annotated
 
 import typer
-from rich.console import Console
 from rich.table import Table
 
 from cli.connection import Data
-from cli.console import say
+from cli.console import results, say
 from cli.data_folder import DEFAULT
 from cli.queue import queue_control
 from darkroom.owners import Owners
@@ -30,7 +29,7 @@ def list_owners(*, data: Data = DEFAULT) -> None:
             state = "suspended" if name in suspended else "active"
             waiting, running = control.waiting(name), control.running(name)
             table.add_row(name, f"{owners.of(name).weight:g}", str(waiting), str(running), state)
-    Console().print(table)
+    results().print(table)
 
 
 @app.command()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.util
 import json
 from collections.abc import Mapping
+from itertools import groupby
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -12,6 +13,7 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
+from cli.console import results, say
 from darkroom.errors import ConfigurationError
 from darkroom.jobs import Tier
 
@@ -20,6 +22,7 @@ if TYPE_CHECKING:
     from cli.capacity.profile import EngineProfile
 
 PROFILE = "darkroom-tiny"
+NARROWEST = 110  # characters: with fewer the table can't be read
 QUANTILES = (0.50, 0.95, 0.99)
 
 
@@ -44,13 +47,16 @@ def plan(
     wanted = Demand.read(demand)
     pools = pools_for(wanted, worker, by_hour=by_hour, seed=seed, jobs=jobs)
     if plot is not None:
-        plot.write_text(picture(pools, title=f"{demand.stem}: {worker.name}"), encoding="utf-8")
+        _write(plot, picture(pools, title=f"{demand.stem}: {worker.name}"))
     if as_json:
         answer = {"profile": worker.name, "basis": worker.basis, "tiers": {t: _facts(p) for t, p in pools.items()}}
         print(json.dumps(answer, indent=1))
         return
     print(f"{worker.name} ({worker.basis})")
-    Console(width=110).print(_table(pools))
+    console = Console(width=max(results().width, NARROWEST))
+    console.print(_table(pools))
+    if by_hour:
+        console.print(_hours(pools))
 
 
 def _profile(name: str) -> EngineProfile:
@@ -77,6 +83,24 @@ def _facts(pool: Pool) -> dict[str, Any]:
         "cost_a_day": round(pool.cost, 2),
         "cost_per_image": pool.cost_per_image,
     }
+
+
+def _write(path: Path, text: str) -> None:
+    try:
+        path.write_text(text, encoding="utf-8")
+    except OSError as error:
+        raise ConfigurationError(f"{path} can't be written ({error.strerror}). Name another with --plot.") from None
+    say(f"Wrote {path}")
+
+
+def _hours(pools: Mapping[Tier, Pool]) -> Table:
+    """The workers of each stretch of hours that needs the same."""
+    table = Table("hours", *pools)
+    rows = list(zip(*(pool.workers for pool in pools.values()), strict=True))
+    for workers, stretch in groupby(range(len(rows)), key=rows.__getitem__):
+        first, *_, last = (*stretch,) * 2
+        table.add_row(f"{first:02d} to {last + 1:02d}", *map(str, workers))
+    return table
 
 
 def _table(pools: Mapping[Tier, Pool]) -> Table:

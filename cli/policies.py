@@ -2,24 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated
 
 import redis
 import typer
-from rich.console import Console
 from rich.table import Column, Table
 
-from cli.connection import Data, running
-from cli.console import say
+from cli.connection import Data
+from cli.console import results, say
 from cli.data_folder import DEFAULT
+from cli.stores import redis_of
 from darkroom.errors import ConfigurationError
 from darkroom.keys import KeyStore, Scope
 from darkroom.policy_approvals import PolicyApprovals
-from darkroom.redis_client import make_redis
-from darkroom.settings import RedisSettings, SafetySettings
+from darkroom.settings import SafetySettings
 from safety.narrowing import is_at_least_as_strict
 from safety.policy_set import Policies, read_policy_file
 
@@ -37,7 +34,7 @@ def list_policies(*, data: Data = DEFAULT) -> None:
     policies = Policies(settings.policy_dir, default=settings.policy)
     approvals = {}
     if settings.policy_approval:
-        with _client(data) as client:
+        with redis_of(data) as client:
             approvals = dict(PolicyApprovals(client).all())
     default = policies.of(None)
     table = Table(Column("policy", no_wrap=True), "digest", "as strict as the default", "approved by", "description")
@@ -46,7 +43,7 @@ def list_policies(*, data: Data = DEFAULT) -> None:
         strict = "yes" if is_at_least_as_strict(file.policy, default) else "no"
         approver = (approval.approved_by if approval else None) or ""
         table.add_row(file.policy.label, file.digest[:12], strict, approver, file.policy.description)
-    Console().print(table)
+    results().print(table)
 
 
 @app.command()
@@ -60,7 +57,7 @@ def check(file: File) -> None:
 def propose(file: File, *, key: Key, data: Data = DEFAULT) -> None:
     """Put a file up for approval by somebody else."""
     found = read_policy_file(file)
-    with _client(data) as client:
+    with redis_of(data) as client:
         approval = PolicyApprovals(client).propose(found.digest, found.policy.label, person=_person(client, key))
     say(f"{approval.label} is proposed by {approval.proposed_by}: {found.digest}")
 
@@ -69,7 +66,7 @@ def propose(file: File, *, key: Key, data: Data = DEFAULT) -> None:
 def approve(file: File, *, key: Key, data: Data = DEFAULT) -> None:
     """Let a file count that somebody else has proposed; read it first."""
     found = read_policy_file(file)
-    with _client(data) as client:
+    with redis_of(data) as client:
         approval = PolicyApprovals(client).approve(found.digest, person=_person(client, key))
     say(f"{approval.label} counts, by {approval.proposed_by} and {approval.approved_by}.")
 
@@ -79,12 +76,3 @@ def _person(client: redis.Redis, token: str) -> str:
     if key is None or Scope.ADMIN not in key.scopes or key.person is None:
         raise ConfigurationError("this takes a valid key with the scope admin that names the person who holds it")
     return key.person
-
-
-@contextmanager
-def _client(data: Path) -> Iterator[redis.Redis]:
-    """The store of the service that runs on the data folder, else of DARKROOM_REDIS_URL."""
-    session = running(data)
-    settings = RedisSettings(redis_url=session.redis_url) if session else RedisSettings.from_env()
-    with make_redis(settings) as client:
-        yield client

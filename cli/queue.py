@@ -7,16 +7,14 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated
 
-import redis
 import typer
 
-from cli.connection import Data, running
+from cli.connection import Data
 from cli.console import say
 from cli.data_folder import DEFAULT
+from cli.stores import redis_of
 from darkroom.jobs import Tier
 from darkroom.queue_control import QueueControl
-from darkroom.redis_client import make_redis
-from darkroom.settings import RedisSettings
 
 app = typer.Typer(no_args_is_help=True, help="Pause and resume a tier or a model; no job is lost.")
 OfTier = Annotated[Tier | None, typer.Option("--tier", help="The jobs of this tier.")]
@@ -47,15 +45,6 @@ def show(*, data: Data = DEFAULT) -> None:
     with queue_control(data) as control:
         print(f"tiers: {' '.join(sorted(control.paused_tiers())) or 'none'}")
         print(f"models: {' '.join(sorted(control.paused_models())) or 'none'}")
-
-
-@contextmanager
-def redis_of(data: Path) -> Iterator[redis.Redis]:
-    """The job store of the service that runs on the data folder, else of DARKROOM_REDIS_URL."""
-    session = running(data)
-    settings = RedisSettings(redis_url=session.redis_url) if session else RedisSettings.from_env()
-    with make_redis(settings) as client:
-        yield client
 
 
 @contextmanager

@@ -12,10 +12,9 @@ from typing import Annotated
 import numpy as np
 import typer
 from PIL import Image, UnidentifiedImageError
-from rich.console import Console
 from rich.table import Table
 
-from cli.console import say
+from cli.console import results, say
 from darkroom.errors import ConfigurationError
 from safety.image.references import EVERYBODY, Reference, References, load_references, save_references
 from safety.provenance.phash import looks_of
@@ -57,7 +56,7 @@ def list_references(*, set_file: SetFile = Path("data/references.npz")) -> None:
     table = Table("name", "owner")
     for entry in load_references(set_file).entries:
         table.add_row(entry.name, entry.owner or "everybody")
-    Console().print(table)
+    results().print(table)
 
 
 @app.command()

@@ -10,11 +10,10 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
-from rich.console import Console
 from rich.table import Column, Table
 
 from cli.connection import Data
-from cli.console import say
+from cli.console import results, say
 from cli.data_folder import DEFAULT
 from cli.services import DEFAULT_CATALOGUE
 from cli.stores import stores
@@ -50,7 +49,7 @@ def routes(
     if as_json:
         print(json.dumps(rows))
     else:
-        Console().print(_table(rows))
+        results().print(_table(rows))
 
 
 def _restore(board: RouteBoard, catalogue: Catalogue, name: str) -> None:

@@ -22,6 +22,7 @@ from redis.retry import Retry
 from cli.child import Service
 from cli.data_folder import DataFolder, write_private
 from darkroom.errors import ConfigurationError
+from darkroom.settings import ApiSettings
 from safety.provenance.credentials import CERT_FILE, KEY_FILE
 
 HOST = "127.0.0.1"
@@ -102,7 +103,6 @@ def api(place: Place) -> Service:
         log=place.folder.logs / "api.log",
         is_ready=lambda: _answers_ok(f"{place.url}/readyz"),
         stage=1,
-        start_seconds=60,
         stop_seconds=15,
     )
 
@@ -135,9 +135,19 @@ def delivery(place: Place) -> Service:
         log=place.folder.logs / "delivery.log",
         is_ready=lambda: _answers_ok(f"http://{HOST}:{port}/metrics"),
         stage=1,
-        start_seconds=60,
         stop_seconds=float(os.environ.get("DARKROOM_DELIVERY_TIMEOUT_SECONDS") or 15) + 5,
     )
+
+
+def metrics_of(place: Place, service: Service) -> str | None:
+    """Where this run of the service serves its metrics."""
+    if service.name == "api":
+        chosen = ApiSettings.from_env()
+        port = str(chosen.api_metrics_port or place.port) if chosen.metrics else None
+    else:
+        variable = "DARKROOM_DELIVERY_METRICS_PORT" if service.name == "delivery" else "DARKROOM_METRICS_PORT"
+        port = service.environment.get(variable)
+    return f"http://{HOST}:{port}/metrics" if port else None
 
 
 def find_valkey() -> str:

@@ -14,6 +14,7 @@ from contextlib import contextmanager
 from cli.child import Child, Service, ServiceFailed
 
 TICK_SECONDS = 0.1
+NEWS_SECONDS = 15.0  # between two lines about what still starts
 STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
@@ -59,10 +60,14 @@ class Supervisor:
         for child in children:
             child.start()
         started = time.monotonic()
-        while not all(child.check_ready() for child in children):
+        told = 0.0
+        while waiting := [child for child in children if not child.check_ready()]:
             waited = time.monotonic() - started
             for child in children:
                 _require_progress(child, waited)
+            if waited - told >= NEWS_SECONDS:
+                told = waited
+                self._say(f"still starting {', '.join(child.service.name for child in waiting)} ({waited:.0f} s)")
             if self._asked.wait(TICK_SECONDS):
                 raise Stopped
 
@@ -109,9 +114,10 @@ def _require_progress(child: Child, waited: float) -> None:
     if child.pid is None:
         raise ServiceFailed(
             f"{service.name} could not start ({child.ending()}). Its log is {service.log}; "
-            f"the last line: {child.last_words()}"
+            f"the last line: {child.last_words() or '(none)'}"
         )
     if waited > service.start_seconds and not child.ready:
         raise ServiceFailed(
-            f"{service.name} was not ready within {service.start_seconds:.0f} s. Its log is {service.log}."
+            f"{service.name} was not ready within {service.start_seconds:.0f} s, though its process still ran and is "
+            f"stopped now. Its log is {service.log}; the last line: {child.last_words() or '(none)'}"
         )

@@ -6,11 +6,10 @@ import time
 from typing import Annotated
 
 import typer
-from rich.console import Console
 from rich.table import Column, Table
 
 from cli.connection import Data
-from cli.console import say
+from cli.console import results, say
 from cli.data_folder import DEFAULT
 from cli.stores import stores
 from darkroom.keys import person_name
@@ -64,4 +63,4 @@ def list_holds(*, data: Data = DEFAULT) -> None:
     table = Table(Column("job", no_wrap=True), "by", "since", "reason")
     for hold in holds:
         table.add_row(hold.job_id, hold.by, time.strftime("%Y-%m-%d %H:%M", time.localtime(hold.at)), hold.reason)
-    Console().print(table)
+    results().print(table)

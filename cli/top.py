@@ -16,8 +16,9 @@ from rich.table import Column, Table
 from rich.text import Text
 
 from cli.connection import Data
+from cli.console import results
 from cli.data_folder import DEFAULT
-from cli.queue import redis_of
+from cli.stores import redis_of
 from darkroom.errors import JobStoreUnavailable
 from darkroom.job_store import JobStore
 from darkroom.jobs import Tier
@@ -60,8 +61,12 @@ class Snapshot:
     def max_rows(self) -> int:
         return sum(worker.max_rows for worker in self.workers)
 
+    @property
+    def fitting_rows(self) -> int:
+        return sum(worker.fitting_rows for worker in self.workers)
+
     def as_json(self) -> dict[str, Any]:
-        return asdict(self) | {"rows": self.rows, "max_rows": self.max_rows}
+        return asdict(self) | {"rows": self.rows, "max_rows": self.max_rows, "fitting_rows": self.fitting_rows}
 
 
 def look(client: redis.Redis) -> Snapshot:
@@ -96,8 +101,10 @@ def top(
     with redis_of(data) as client:
         if once:
             seen = look(client)
-            print(json.dumps(seen.as_json())) if as_json else Console().print(picture(seen, width=Console().width))
+            console = results()
+            print(json.dumps(seen.as_json())) if as_json else console.print(picture(seen, width=console.width))
             return
+        look(client)  # what is away from the start is said, and not waited for
         try:
             _print_lines(client, seconds) if as_json else _watch(client, seconds)
         except KeyboardInterrupt:
@@ -126,7 +133,7 @@ def _queues(seen: Snapshot) -> Table:
 
 
 def _workers(seen: Snapshot, rates: dict[str, float], *, wide: bool) -> Table:
-    title = f"Workers: {len(seen.workers)}, rows {seen.rows} of {seen.max_rows}"
+    title = f"Workers: {len(seen.workers)}, rows {seen.rows} of {_fitting(seen)}"
     columns = ("jobs", "rows", "", "waiting", "steps/s", *(("device", "tiers", "models") if wide else ()))
     table = Table(Column("worker", no_wrap=True), *columns, box=box.SIMPLE, title=title)
     for worker in seen.workers:
@@ -134,13 +141,18 @@ def _workers(seen: Snapshot, rates: dict[str, float], *, wide: bool) -> Table:
         table.add_row(
             worker.name + (" (leaving)" if worker.draining else ""),
             f"{worker.jobs}/{worker.places}",
-            f"{worker.rows}/{worker.max_rows}",
-            bar(worker.rows, worker.max_rows),
+            f"{worker.rows}/{_fitting(worker)}",
+            bar(worker.rows, worker.fitting_rows),
             str(worker.waiting),
             f"{rates[worker.name]:.1f}" if worker.name in rates else "",
             *more,
         )
     return table
+
+
+def _fitting(of: Snapshot | WorkerState) -> str:
+    """Rows that fit, and the setting where a measured cap is lower."""
+    return str(of.max_rows) if of.fitting_rows == of.max_rows else f"{of.fitting_rows} (of {of.max_rows})"
 
 
 def bar(part: int, whole: int) -> str:

@@ -4,17 +4,20 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Mapping
+import shlex
+import shutil
+import sys
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Annotated
 
 import redis
 import typer
 
-from cli.child import ServiceFailed
+from cli.child import Service, ServiceFailed
 from cli.console import say
 from cli.data_folder import DEFAULT, DataFolder, Session
-from cli.services import DEFAULT_CATALOGUE, Place, api, delivery, free_port, require_free, valkey, worker
+from cli.services import DEFAULT_CATALOGUE, Place, api, delivery, free_port, metrics_of, require_free, valkey, worker
 from cli.supervisor import Stopped, Supervisor
 from darkroom.catalogue import load_catalogue
 from darkroom.keys import KeyStore
@@ -51,7 +54,10 @@ def run(place: Place, *, workers: int, as_json: bool) -> None:
             everyone = [api(place), delivery(place), *(worker(place, number) for number in range(1, workers + 1))]
             supervisor.start(everyone)
             _publish(place, token, supervisor.pids)
-            _announce(place, token, supervisor.pids, as_json=as_json)
+            if as_json:
+                print(json.dumps({"url": place.url, "api_key": token, "pids": supervisor.pids}), flush=True)
+            else:
+                print(banner(place, token, everyone), flush=True)
             supervisor.watch()
         except Stopped:
             pass
@@ -88,15 +94,28 @@ def _publish(place: Place, token: str, pids: Mapping[str, int]) -> None:
         say(f"The session file can't be written ({error.strerror}): other commands need --url and --api-key.")
 
 
-def _announce(place: Place, token: str, pids: Mapping[str, int], *, as_json: bool) -> None:
-    if as_json:
-        print(json.dumps({"url": place.url, "api_key": token, "pids": pids}), flush=True)
-        return
-    print(
+def banner(place: Place, token: str, services: Sequence[Service]) -> str:
+    """What people read once everything is up."""
+    served = [(service.name, url) for service in services if (url := metrics_of(place, service))]
+    metrics = "\n                   ".join(f"{url} ({name})" for name, url in served) or "none"
+    root = place.folder.root
+    elsewhere = "" if root == DEFAULT.absolute() else f" --data {shlex.quote(str(root))}"
+    return (
         f"\n  Darkroom runs at {place.url}   (interactive API: {place.url}/docs)\n"
         f"  API key          {token}\n"
+        f"  Metrics          {metrics}\n"
         f"  Logs             {place.folder.logs}\n\n"
-        f'  Try: darkroom generate "a red circle on a blue background" -o out.png\n'
-        f"  Ctrl-C stops everything; the next start on this folder finds jobs and images again.\n",
-        flush=True,
+        f'  Try: {command()} generate "a red circle on a blue background" -o out.png{elsewhere}\n'
+        f"  Ctrl-C stops everything; the next start on this folder finds jobs and images again.\n"
     )
+
+
+def command() -> str:
+    """How a shell in this folder calls this command."""
+    if shutil.which("darkroom"):
+        return "darkroom"
+    beside = Path(sys.executable).parent / "darkroom"
+    if not beside.exists():
+        return f"{shlex.quote(sys.executable)} -m cli"
+    here = Path.cwd()
+    return shlex.quote(str(beside.relative_to(here) if beside.is_relative_to(here) else beside))

@@ -8,14 +8,13 @@ from datetime import datetime, timedelta
 from typing import Annotated, Any
 
 import typer
-from rich.console import Console
 from rich.table import Table
 
-from cli.connection import Data, running
+from cli.connection import Data
+from cli.console import results
 from cli.data_folder import DEFAULT
+from cli.stores import redis_of
 from darkroom.costs import BILLIONTHS, MICRO
-from darkroom.redis_client import make_redis
-from darkroom.settings import RedisSettings
 from darkroom.usage import LONGEST, Usage, UsageLedger
 
 _DAY = ["%Y-%m-%d"]
@@ -31,9 +30,7 @@ def usage(
     data: Data = DEFAULT,
 ) -> None:
     """Show what owners used and owe, by day (UTC)."""
-    session = running(data)
-    settings = RedisSettings(redis_url=session.redis_url) if session else RedisSettings.from_env()
-    with make_redis(settings) as client:
+    with redis_of(data) as client:
         ledger = UsageLedger(client)
         last = until.date() if until else ledger.today()
         found = ledger.read(last - timedelta(days=days - 1), last, owner=owner)
@@ -44,7 +41,7 @@ def usage(
     table = Table(*_COLUMNS)
     for entry in found:
         table.add_row(*_cells(entry))
-    Console().print(table)
+    results().print(table)
 
 
 def _cells(entry: Usage) -> tuple[str, ...]:

@@ -5,11 +5,10 @@ from __future__ import annotations
 from typing import Annotated
 
 import typer
-from rich.console import Console
 from rich.table import Column, Table
 
 from cli.connection import Data, Key, Url, connect
-from cli.console import say
+from cli.console import results, say
 from cli.data_folder import DEFAULT
 
 app = typer.Typer(no_args_is_help=True, help="Manage the webhook endpoints of your key's owner.")
@@ -44,7 +43,7 @@ def list_endpoints(*, url: Url = None, api_key: Key = None, data: Data = DEFAULT
         sends = "yes" if endpoint["enabled"] else f"no ({endpoint['disabled_because']})"
         events = " ".join(endpoint["events"]) or "all but job.progress"
         table.add_row(endpoint["id"], endpoint["url"], events, sends, endpoint["description"])
-    Console().print(table)
+    results().print(table)
 
 
 @app.command("test")
@@ -65,7 +64,7 @@ def attempts(endpoint: EndpointId, *, url: Url = None, api_key: Key = None, data
         reply = str(entry["status"] or entry["failure"])
         row = (entry["at"][:19], entry["type"], entry["job_id"] or "", str(entry["attempt"]), entry["result"], reply)
         table.add_row(*row, f"{entry['seconds']:g}")
-    Console().print(table)
+    results().print(table)
 
 
 @app.command()
@@ -119,7 +118,7 @@ def undelivered(*, url: Url = None, api_key: Key = None, data: Data = DEFAULT) -
         table.add_row(
             event["id"], event["type"], event["endpoint_id"], str(event["attempts"]), event["reason"], given_up
         )
-    Console().print(table)
+    results().print(table)
 
 
 @app.command()

@@ -59,6 +59,13 @@ class Filter:
         return all(value is None or line.get(name) == value for name, value in asked.items())
 
 
+def list_jobs(client: redis.Redis, asked: Filter, *, limit: int) -> list[dict[str, Any]]:
+    """Jobs that pass, those of one index newest first; records in the archive are not listed."""
+    lines = itertools.chain.from_iterable(_lines(client, index) for index in _indexes(asked))
+    passed = (line for line in itertools.islice(lines, MOST_LOOKS) if asked.passes(line))
+    return list(itertools.islice(passed, limit))
+
+
 class JobDesk:
     """One operator's way to the jobs, for threads."""
 
@@ -67,12 +74,6 @@ class JobDesk:
         self._objects = objects
         self._sealer = sealer
         self._audit = AuditLog(client)
-
-    def list_jobs(self, asked: Filter, *, limit: int) -> list[dict[str, Any]]:
-        """Jobs that pass, those of one index newest first; records in the archive are not listed."""
-        lines = (self._lines(key) for key in self._indexes(asked))
-        passed = (line for line in itertools.islice(itertools.chain(*lines), MOST_LOOKS) if asked.passes(line))
-        return list(itertools.islice(passed, limit))
 
     def show(self, job_id: str) -> dict[str, Any]:
         """What the record says of the job, without its texts, wherever the record lies.
@@ -122,26 +123,28 @@ class JobDesk:
         self._audit.append(person, "job.requeued", job_id, {"attempt": int(attempt)})
         return JobStatus(status)
 
-    def _indexes(self, asked: Filter) -> tuple[str, ...]:
-        if asked.owner is not None:
-            return (f"darkroom:owner:{asked.owner}",)
-        if asked.status is None:
-            return (*itertools.chain(*_LIVE.values()), *_ENDED)
-        return _LIVE.get(asked.status, _ENDED)
 
-    def _lines(self, index: str) -> Iterator[dict[str, Any]]:
-        for start in itertools.count(0, _PAGE):
-            with redis_errors():
-                ids: Any = self._redis.zrange(index, start, start + _PAGE - 1, desc=True)
-                with self._redis.pipeline(transaction=False) as pipe:
-                    for job_id in ids:
-                        pipe.hmget(f"darkroom:job:{job_id}", _FIELDS)
-                    rows = pipe.execute() if ids else []
-            for row in rows:
-                if row[0] is not None:  # else archived, or removed meanwhile
-                    yield _line(dict(zip(_FIELDS, row, strict=True)))
-            if len(ids) < _PAGE:
-                return
+def _indexes(asked: Filter) -> tuple[str, ...]:
+    if asked.owner is not None:
+        return (f"darkroom:owner:{asked.owner}",)
+    if asked.status is None:
+        return (*itertools.chain(*_LIVE.values()), *_ENDED)
+    return _LIVE.get(asked.status, _ENDED)
+
+
+def _lines(client: redis.Redis, index: str) -> Iterator[dict[str, Any]]:
+    for start in itertools.count(0, _PAGE):
+        with redis_errors():
+            ids: Any = client.zrange(index, start, start + _PAGE - 1, desc=True)
+            with client.pipeline(transaction=False) as pipe:
+                for job_id in ids:
+                    pipe.hmget(f"darkroom:job:{job_id}", _FIELDS)
+                rows = pipe.execute() if ids else []
+        for row in rows:
+            if row[0] is not None:  # else archived, or removed meanwhile
+                yield _line(dict(zip(_FIELDS, row, strict=True)))
+        if len(ids) < _PAGE:
+            return
 
 
 def _line(record: Mapping[str, Any]) -> dict[str, Any]:

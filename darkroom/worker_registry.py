@@ -35,7 +35,15 @@ class WorkerState:
     max_rows: int
     steps: int  # forwards since its start
     draining: bool = False
+    row_cap: int | None = None  # fewest rows that a measured forward may have; None: nothing was measured
     seen_seconds: float = 0.0  # since it last spoke
+
+    @property
+    def fitting_rows(self) -> int:
+        """Rows that fit: the measured cap where it is lower, unless models or sizes with a higher one run."""
+        if self.row_cap is None or self.rows > self.row_cap:
+            return self.max_rows
+        return min(self.row_cap, self.max_rows)
 
 
 class WorkerRegistry:

@@ -27,6 +27,7 @@ import urllib.request
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 
 from cli.services import find_valkey
@@ -38,6 +39,7 @@ CONFIGS = {".yml", ".yaml", ".toml"}  # mounted files that name addresses
 IMAGE_COMMANDS = {"prom/prometheus": ("prometheus",), "grafana/grafana": ("grafana",)}  # what the images start
 DNS = re.compile(r"dns_sd_configs: \[\{names: \[([\w-]+)\], type: A, port: (\d+)[^\]]*\]")  # asks the engine's resolver
 LONGEST_WAIT_SECONDS = 240.0
+LAST_LINES = 20  # of the log of a service that did not come up
 
 
 class ServiceDidNotCome(Exception):
@@ -55,6 +57,9 @@ class Running:
     log: Path
 
 
+def _nobody(_line: str) -> None: ...
+
+
 @dataclass
 class ComposeRun:
     """All services of a file, under one folder."""
@@ -62,6 +67,7 @@ class ComposeRun:
     folder: Path
     programs: Mapping[str, str]
     variables: Mapping[str, str] = field(default_factory=dict)
+    say: Callable[[str], None] = _nobody
     running: list[Running] = field(default_factory=list)
     left_out: list[str] = field(default_factory=list)
     ports: dict[tuple[str, int], int] = field(default_factory=dict)
@@ -140,26 +146,33 @@ class ComposeRun:
 
     def _wait(self, service: Running, arrived: Callable[[], bool]) -> None:
         health = service.container.health
-        deadline = time.monotonic() + min(health.patience if health else LONGEST_WAIT_SECONDS, LONGEST_WAIT_SECONDS)
+        patience = min(health.patience if health else LONGEST_WAIT_SECONDS, LONGEST_WAIT_SECONDS)
+        name, began = service.container.name, time.monotonic()
+        self.say(f"{name} starts ...")
         while not arrived():
-            if service.process.poll() not in {None, 0} or time.monotonic() > deadline:
-                tail = service.log.read_text(errors="replace")[-3000:]
-                raise ServiceDidNotCome(f"{service.container.name} did not come up:\n{tail}")
+            waited = time.monotonic() - began
+            if service.process.poll() not in {None, 0} or waited > patience:
+                raise ServiceDidNotCome(_why(service, waited))
             time.sleep(0.2)
+        done = "has ended as it should" if service.container.ends else "is healthy"
+        self.say(f"{name} {done} ({time.monotonic() - began:.0f} s)")
 
     def _is_healthy(self, service: Running) -> bool:
         assert service.container.health is not None
         kind, *test = service.container.health.test
         command = self._argv(service.container, ["sh", "-c", *test] if kind == "CMD-SHELL" else test)
-        done = subprocess.run(
-            command,
-            cwd=service.folder,
-            env=dict(service.environment),
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.DEVNULL,
-            timeout=30,
-            check=False,
-        )
+        try:
+            done = subprocess.run(
+                command,
+                cwd=service.folder,
+                env=dict(service.environment),
+                stdout=subprocess.DEVNULL,
+                stderr=subprocess.DEVNULL,
+                timeout=30,
+                check=False,
+            )
+        except subprocess.TimeoutExpired:  # a busy machine: the next check may be faster
+            return False
         return done.returncode == 0
 
     def _argv(self, container: Container, command: Sequence[str]) -> list[str]:
@@ -259,6 +272,15 @@ class ComposeRun:
             tool.chmod(0o755)
 
 
+def _why(service: Running, waited: float) -> str:
+    """What is known of a service that did not come up, while its log is still there."""
+    code = service.process.poll()
+    state = "its process still ran" if code is None else f"its process had ended, exit code {code}"
+    lines = service.log.read_text(errors="replace").strip().splitlines()[-LAST_LINES:]
+    log = "\n".join(["The end of its log:", *lines]) if lines else "It wrote nothing to its log."
+    return f"{service.container.name} did not come up within {waited:.0f} s; {state}. {log}"
+
+
 def copied(dockerfile: Path) -> Iterator[tuple[str, str]]:
     """What a Dockerfile copies from the repository into `/app`: source and place there."""
     for line in dockerfile.read_text(encoding="utf-8").splitlines():
@@ -270,9 +292,11 @@ def copied(dockerfile: Path) -> Iterator[tuple[str, str]]:
 
 
 @contextmanager
-def compose_run(folder: Path, *, programs: Mapping[str, str], **variables: str) -> Iterator[ComposeRun]:
+def compose_run(
+    folder: Path, *, programs: Mapping[str, str], say: Callable[[str], None] = _nobody, **variables: str
+) -> Iterator[ComposeRun]:
     """Everything up, and down again however the block ends."""
-    run = ComposeRun(folder, programs, variables)
+    run = ComposeRun(folder, programs, variables, say)
     try:
         run.start()
         yield run
@@ -329,7 +353,7 @@ def main() -> None:
     programs = {"prometheus": found} if (found := shutil.which("prometheus")) else {}
     with tempfile.TemporaryDirectory(prefix="darkroom-compose-") as folder:
         try:
-            with compose_run(Path(folder), programs=programs) as run:
+            with compose_run(Path(folder), programs=programs, say=partial(print, flush=True)) as run:
                 print(f"healthy: {', '.join(item.container.name for item in run.running)}")
                 print(f"left out, their programs are not here: {', '.join(run.left_out) or 'none'}")
                 print(f"one image of {len(make_an_image(run)):,} bytes came over {run.url('api', 8000)}")

@@ -57,6 +57,7 @@ class Presence(Periodic):
             max_rows=stats.max_rows,
             steps=stats.steps,
             draining=self._drain.begun,
+            row_cap=min(stats.row_caps.values(), default=None),
         )
 
     def round(self) -> float:

@@ -8,10 +8,10 @@ from dataclasses import asdict
 from typing import Annotated
 
 import typer
-from rich.console import Console
 from rich.table import Column, Table
 
 from cli.connection import Data
+from cli.console import results
 from cli.data_folder import DEFAULT
 from cli.doctor.checks import examine
 from cli.doctor.finding import Finding, State
@@ -44,4 +44,4 @@ def _show(found: Sequence[Finding]) -> None:
         colour = _COLOURS[finding.state]
         said = f"{finding.said}\n-> {finding.fix}" if finding.fix else finding.said
         table.add_row(finding.check, f"[{colour}]{finding.state}[/]", said)
-    Console().print(table)
+    results().print(table)

@@ -53,7 +53,13 @@ def settings(_place: Place) -> Verdict:
 
 
 def secret_file(place: Place) -> Verdict:
-    Sealer.from_settings(place.secret_settings())
+    settings = place.secret_settings()
+    if settings.secret_file is None:
+        return failed(
+            "DARKROOM_SECRET_FILE is not set: prompts and secrets can't be sealed.",
+            "Make a file, (umask 077; openssl rand -base64 32 > darkroom.secret), and let the variable name it.",
+        )
+    Sealer.from_settings(settings)
     return fine("Its keys can be read, by nobody else.")
 
 

@@ -10,6 +10,7 @@ import urllib.request
 
 from cli.doctor.finding import Verdict, failed, fine, skipped, warning
 from cli.doctor.place import DEFAULT_EGRESS, Place
+from cli.services import HOST
 from darkroom.addresses import canonical, why_forbidden
 from darkroom.errors import ConfigurationError
 from darkroom.settings import ApiSettings, DeliverySettings, WebhookSettings, WorkerSettings
@@ -28,7 +29,7 @@ def api_port(place: Place) -> Verdict:
 
 def metrics_ports(place: Place) -> Verdict:
     if place.session is not None:
-        return skipped("`darkroom up` chooses the ports of metrics itself.")
+        return _metrics_of_up()
     api, worker, delivery = ApiSettings.from_env(), WorkerSettings.from_env(), DeliverySettings.from_env()
     asked = (
         (api.host, api.api_metrics_port, "DARKROOM_API_METRICS_PORT"),
@@ -78,6 +79,20 @@ def egress(place: Place) -> Verdict:
             f"{host}:{port} can't be reached ({error.strerror or type(error).__name__}).",
             "Let the delivery process connect out, directly: it uses no proxy.",
         )
+
+
+def _metrics_of_up() -> Verdict:
+    """It takes the port that is set, on loopback, and any free one otherwise."""
+    port = WorkerSettings.from_env().metrics_port
+    if not port:
+        return skipped("`darkroom up` chooses the ports of metrics itself, and prints them when it has started.")
+    url = f"http://{HOST}:{port}"
+    if _is_ours(url):
+        return fine(f"Darkroom answers at {url}.")
+    return warning(
+        f"No worker of `darkroom up` serves metrics at {url}.",
+        "Start it anew with DARKROOM_METRICS_PORT as it is set here, or scrape the ports that it printed.",
+    )
 
 
 def _port(host: str, port: int, variable: str) -> Verdict:

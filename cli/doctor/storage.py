@@ -30,7 +30,13 @@ def disk(place: Place) -> Verdict:
 
 def object_store(place: Place) -> Verdict:
     """What is written comes back the same, and can be deleted."""
-    objects = make_object_store(place.object_settings())
+    settings = place.object_settings()
+    if settings.object_store == "local" and settings.link_secret is None:
+        return failed(
+            "DARKROOM_LINK_SECRET is not set: links to images can't be signed.",
+            "Set DARKROOM_LINK_SECRET: 16 characters or more, the same for every process.",
+        )
+    objects = make_object_store(settings)
     key, data = f"doctor/{secrets.token_hex(8)}.json", b'{"probe": true}'
     began = time.monotonic()
     objects.put(key, data, "application/json")

@@ -49,7 +49,10 @@ def make_object_store(settings: ObjectStoreSettings) -> ObjectStore:
     if settings.object_store == "s3":
         return S3ObjectStore(settings, cdn)
     if settings.link_secret is None:
-        raise ConfigurationError("the local object store needs DARKROOM_LINK_SECRET to sign its links")
+        raise ConfigurationError(
+            "the local object store needs DARKROOM_LINK_SECRET to sign its links: 16 characters or more, "
+            "the same for every process"
+        )
     return LocalObjectStore(
         settings.object_store_folder,
         public_url=settings.public_url,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from pathlib import Path
 
 from typer.testing import CliRunner
@@ -28,6 +29,21 @@ def test_jobs_are_listed_and_shown_without_their_prompts(store: JobStore, tmp_pa
     assert job.id in run("list", data=tmp_path)[1]
     shown = run("show", job.id, data=tmp_path)[1]
     assert ("owner: ada" in shown, PROMPT in shown + listed) == (True, False)
+
+
+def test_a_list_without_a_terminal_is_not_cut(store: JobStore, tmp_path: Path) -> None:
+    owner = "an-owner-with-a-name-as-long-as-names-may-be-in-practice-and-then-some"
+    job = submit_job(store, owner=owner)
+
+    (line,) = (line for line in run("list", data=tmp_path)[1].splitlines() if job.id in line)
+    assert (owner in line, "0/0" in line, " - " in line) == (True, False, True)
+
+
+def test_a_jobs_times_name_their_zone(store: JobStore, tmp_path: Path) -> None:
+    job = submit_job(store)
+
+    begun = time.strftime("%Y-%m-%d %H:%M:%S UTC", time.gmtime(job.created_at))
+    assert f"created_at: {begun}" in run("show", job.id, data=tmp_path)[1]
 
 
 def test_a_prompt_is_shown_to_a_person_with_a_reason(store: JobStore, tmp_path: Path) -> None:

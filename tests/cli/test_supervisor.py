@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import os
 import signal
 import subprocess
 import sys
@@ -11,6 +12,8 @@ from pathlib import Path
 
 import pytest
 
+from cli import supervisor
+from cli.child import Service, ServiceFailed
 from tests.cli.processes import is_alive, still_alive
 
 ROOT = Path(__file__).parents[2]
@@ -139,3 +142,38 @@ def test_a_service_that_cannot_start_is_named_with_its_last_words(tmp_path: Path
         complaint = supervised.process.stderr.read()
         assert "bad could not start (exit code 1)" in complaint
         assert "the flux is not compensated" in complaint
+
+
+def start_slowly(folder: Path, *, ready_after: float, start_seconds: float) -> list[str]:
+    """What is said while a service starts that is ready after so many seconds."""
+    begun, said = time.monotonic(), list[str]()
+    slow = Service(
+        name="slow",
+        command=(sys.executable, "-c", "import time; print('warming up', flush=True); time.sleep(600)"),
+        environment=os.environ,
+        log=folder / "slow.log",
+        is_ready=lambda: time.monotonic() - begun > ready_after,
+        stage=0,
+        start_seconds=start_seconds,
+    )
+    running = supervisor.Supervisor(say=said.append, on_pids=lambda _pids: None)
+    try:
+        running.start([slow])
+    finally:
+        running.stop()
+    return said
+
+
+def test_what_starts_slowly_is_told_of_until_it_is_ready(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(supervisor, "NEWS_SECONDS", 0.3)
+    said = start_slowly(tmp_path, ready_after=1.0, start_seconds=60)
+
+    assert said
+    assert all(line.startswith("still starting slow (") for line in said)
+
+
+def test_what_is_never_ready_ends_with_its_log_and_whether_it_ran(tmp_path: Path) -> None:
+    with pytest.raises(ServiceFailed, match="not ready within 2 s, though its process still ran") as failure:
+        start_slowly(tmp_path, ready_after=600, start_seconds=2)
+
+    assert "slow.log; the last line: warming up" in failure.value.detail

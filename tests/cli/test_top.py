@@ -13,7 +13,7 @@ from rich.console import Console
 from typer.testing import CliRunner
 
 from cli.main import app
-from cli.top import bar, look, picture
+from cli.top import Snapshot, bar, look, picture
 from darkroom.job_store import JobStore
 from darkroom.jobs import Tier
 from darkroom.queue_control import QueueControl
@@ -56,6 +56,19 @@ def test_people_see_which_tier_nobody_serves(busy: redis.Redis, width: int) -> N
     assert "\N{HORIZONTAL ELLIPSIS}" not in said
     for words in ("no worker serves it", "paused", "host-1", "6/16", "12.5", "rows 6 of 16"):
         assert words in said
+
+
+@pytest.mark.parametrize(
+    ("rows", "row_cap", "said"), [(2, 2, "2/2 (of 16)"), (2, None, "2/16"), (2, 16, "2/16"), (6, 2, "6/16")]
+)
+def test_rows_are_held_against_the_measured_cap_where_it_is_lower(rows: int, row_cap: int | None, said: str) -> None:
+    worker = make_worker_state(name="host-1", rows=rows, max_rows=16, row_cap=row_cap)
+    console = Console(width=80, record=True, file=io.StringIO())
+    console.print(picture(Snapshot((), (worker,), 0), width=80))
+
+    shown = console.export_text()
+    assert said in shown
+    assert f"rows {said.replace('/', ' of ')}" in shown
 
 
 def test_a_look_at_an_empty_store_is_no_error(redis_client: redis.Redis) -> None:

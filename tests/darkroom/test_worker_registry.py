@@ -44,3 +44,12 @@ def test_what_a_later_release_adds_is_left_out(registry: WorkerRegistry, redis_c
     redis_client.hset(STATES, "new", json.dumps(said | {"colour": "red"}))
 
     assert [worker.name for worker in registry.all()] == ["new"]
+
+
+def test_what_an_earlier_release_left_out_is_unknown(registry: WorkerRegistry, redis_client: redis.Redis) -> None:
+    registry.announce(make_worker_state(name="old", row_cap=2))
+    said = json.loads(redis_client.hget(STATES, "old") or "{}")
+    del said["row_cap"]
+    redis_client.hset(STATES, "old", json.dumps(said))
+
+    assert [(worker.name, worker.row_cap) for worker in registry.all()] == [("old", None)]

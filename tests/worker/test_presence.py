@@ -30,6 +30,7 @@ def test_a_round_tells_operators_what_the_process_has_in_hand(redis_client: redi
     (said,) = WorkerRegistry(redis_client).all()
     assert (said.name, said.tiers, said.jobs, said.places, said.draining) == ("w1", ("standard",), 1, 16, False)
     assert (said.device, said.models, said.max_rows) == ("cpu", ("tiny",), shared_engine.stats().max_rows)
+    assert said.row_cap == min(shared_engine.stats().row_caps.values(), default=None)
     presence.round()
     (later,) = WorkerRegistry(redis_client).all()
     assert (later.jobs, later.draining) == (0, True)

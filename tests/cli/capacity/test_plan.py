@@ -60,6 +60,28 @@ def test_the_table_names_every_tier_and_where_the_profile_comes_from(demand: Pat
     assert all(word in shown for word in ("preview", "quality", "bench/batching.md"))
 
 
+def test_by_the_hour_the_table_has_a_range_and_the_workers_of_each_hour(tmp_path: Path) -> None:
+    rates = [200] * 8 + [60_000] * 8 + [200] * 8
+    text = DEMAND.replace("per_hour = 5000", f"per_hour = {rates}").replace("seconds = 60", "seconds = 5")
+    (tmp_path / "day.toml").write_text(text)
+
+    most = max(json.loads(plan(tmp_path / "day.toml", "--json"))["tiers"]["quality"]["workers_by_hour"])
+    shown = plan(tmp_path / "day.toml", "--by-hour", "--plot", tmp_path / "day.svg")
+    assert most > 1
+    assert f"1 to {most}" in shown
+    assert all(hours in shown for hours in ("00 to 08", "08 to 16", "16 to 24"))
+    assert "08 to 16" not in plan(tmp_path / "day.toml")
+
+
+def test_the_picture_is_named_once_it_is_written(demand: Path, tmp_path: Path) -> None:
+    path = tmp_path / "plan.svg"
+    result = CliRunner().invoke(app, ["plan", str(demand), "--plot", str(path), *QUICK])
+    assert (f"Wrote {path}" in result.stderr, path.exists()) == (True, True)
+
+    with pytest.raises(ConfigurationError, match="can't be written"):
+        plan(demand, "--plot", tmp_path / "missing" / "plan.svg")
+
+
 def test_the_picture_is_a_drawing_with_a_line_for_each_tier_in_each_panel(demand: Path, tmp_path: Path) -> None:
     plan(demand, "--plot", tmp_path / "plan.svg")
 

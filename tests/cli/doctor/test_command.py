@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import socket
 import time
 from collections.abc import Iterator
@@ -13,6 +14,7 @@ import pytest
 import redis
 from typer.testing import CliRunner
 
+from cli.data_folder import DataFolder, Session
 from cli.doctor.checks import CHECKS, examine
 from cli.doctor.finding import Finding, State
 from cli.doctor.place import Place
@@ -130,6 +132,36 @@ def test_a_variable_that_nobody_reads_and_one_with_a_bad_value_are_named(
     monkeypatch.setenv("DARKROOM_MAX_ROWS", "many")
     found = look(place, "settings")
     assert (found.state, "DARKROOM_MAX_ROWS" in found.said, "many" in found.said) == (State.FAILED, True, False)
+
+
+@pytest.mark.parametrize(
+    ("check", "variable", "fix"),
+    [
+        ("object store", "DARKROOM_LINK_SECRET", "16 characters or more, the same for every process"),
+        ("secret file", "DARKROOM_SECRET_FILE", "openssl rand -base64 32"),
+    ],
+)
+def test_a_secret_that_is_missing_is_named_and_its_fix_said_once(
+    place: Place, monkeypatch: pytest.MonkeyPatch, check: str, variable: str, fix: str
+) -> None:
+    monkeypatch.delenv(variable)
+    found = look(place, check)
+
+    assert (found.state, variable in found.said) == (State.FAILED, True)
+    assert (found.fix.count(fix), found.said.count(fix)) == (1, 0)
+
+
+def test_the_ports_of_up_are_looked_at_where_one_is_set(
+    place: Place, redis_settings: RedisSettings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = DataFolder(place.data)
+    folder.prepare()
+    folder.write_session(Session(url="http://127.0.0.1:1", api_key="dk", redis_url=redis_settings.redis_url, pids={}))
+
+    found = look(place, "metrics ports")
+    assert (found.state, os.environ["DARKROOM_METRICS_PORT"] in found.said) == (State.WARNING, True)
+    monkeypatch.delenv("DARKROOM_METRICS_PORT")
+    assert look(place, "metrics ports").state is State.SKIPPED
 
 
 def test_an_object_store_that_takes_no_files_fails(
