@@ -16,7 +16,6 @@ from enum import Enum
 from types import MappingProxyType
 from typing import TypeVar
 
-from darkroom.cost_metrics import CostMetrics
 from darkroom.errors import (
     ClaimLost,
     DarkroomError,
@@ -27,21 +26,20 @@ from darkroom.errors import (
     ObjectStoreUnavailable,
     Transient,
 )
-from darkroom.job_record import megapixel_steps
 from darkroom.job_store import Claim, Committed, JobStore, Lease
-from darkroom.jobs import ImageRecord, Job, JobError, JobStatus
+from darkroom.jobs import ImageRecord, JobError, JobStatus
 from darkroom.judgements import Judgement
 from darkroom.logs import bind_job, get_logger
 from darkroom.metrics import Metrics
 from darkroom.object_store import ObjectStore
 from darkroom.owner_labels import OwnerLabels
 from darkroom.owners import Owners
-from darkroom.routing import alias_of
-from darkroom.tracing import Moment, Step, continued, describe, marking_steps, past_span, span
+from darkroom.tracing import Step, continued, marking_steps, span
 from engine import Engine, EngineHandle, GeneratedImage, ImageRequest
 from engine.samples import OnPreview
 from safety.judging import judgement_of
 from safety.verdict import Category, Decision, Stage, Verdict
+from worker.attempt_notes import AttemptNotes
 from worker.device_time import DeviceTime
 from worker.drain import Drain, Draining
 from worker.heartbeat import Heartbeat, Watch
@@ -117,14 +115,12 @@ class JobRunner:
         self._objects = objects
         self._heartbeat = heartbeat
         self._drain = drain
-        self._metrics = metrics
         self._pause = pause
         self._previews = previews
         self._marking = marking or Marking()
         self._prompts = prompts
         self._device_time = DeviceTime()
-        self._owner_labels = owner_labels or OwnerLabels(Owners())
-        self._costs = CostMetrics(metrics, self._owner_labels)
+        self._notes = AttemptNotes(metrics, owner_labels or OwnerLabels(Owners()), self._device_time)
 
     def run(self, claim: Claim, *, is_unwelcome: Callable[[], bool] = lambda: False) -> Outcome:
         """Carry the job to its end, or give it back. What a job can meet is handled here; only bugs are raised.
@@ -133,7 +129,7 @@ class JobRunner:
             is_unwelcome: asked while images are made; once it says so, the job goes back to the queue.
         """
         with self._known(claim), self._device_time.metered(claim), self._heartbeat.watch(claim) as watch:
-            self._note_claim(claim)
+            self._notes.claimed(claim)
             try:
                 return self._attempt(watch, is_unwelcome)
             except JobStoreUnavailable:
@@ -179,7 +175,7 @@ class JobRunner:
             raise
         except DarkroomError as error:
             return self._give_up(claim, error)
-        self._note_run_time(claim, time.monotonic() - began)
+        self._notes.ran(claim, time.monotonic() - began)
         return outcome
 
     def _judge_prompt(self, claim: Claim) -> tuple[Claim, Verdict | None]:
@@ -211,7 +207,7 @@ class JobRunner:
         reason = next((verdict.reason for verdict in verdicts if verdict.reason), "image_blocked")
         error = None if allowed else JobError(reason, IMAGES_REFUSED)
         outcome = self._commit(claim, status, error=error, findings=_judgements(prompt, verdicts))
-        self._note_run_time(claim, time.monotonic() - began)
+        self._notes.ran(claim, time.monotonic() - began)
         return outcome
 
     def _generate(
@@ -230,7 +226,7 @@ class JobRunner:
         ]
         with self._submitted(claim, requests, takers, notes) as handles:
             self._await([handle.future for handle in handles], watch, notes, is_unwelcome)
-            self._note_first_step(claim, notes, began)
+            self._notes.first_step(claim, notes, began)
             return [handle.future.result() for handle in handles]
 
     @contextmanager
@@ -329,17 +325,17 @@ class JobRunner:
                 )
             )
         if committed is Committed.DONE:
-            self._note_end(claim, status.value, images=len(images), code=error.code if error else None)
+            self._notes.ended(claim, status.value, images=len(images), code=error.code if error else None)
         else:
             self._sweep(claim)
-            self._note_end(claim, committed.value)
+            self._notes.ended(claim, committed.value)
         return Outcome.ENDED
 
     def _give_up(self, claim: Claim, error: DarkroomError) -> Outcome:
         """End or release a job whose attempt raised."""
         if isinstance(error, ClaimLost):
             self._sweep(claim)
-            self._note_end(claim, Committed.LOST.value)
+            self._notes.ended(claim, Committed.LOST.value)
             return Outcome.ENDED
         if isinstance(error, Draining):
             return self._release(claim, error, broke=self._drain.broken, outcome=Outcome.HANDED_BACK)
@@ -373,7 +369,7 @@ class JobRunner:
                 device_us=self._device_time.of(claim),
             )
         )
-        self._note_end(claim, "released", code=error.code)
+        self._notes.ended(claim, "released", code=error.code)
         return outcome
 
     def _insist(self, call: Callable[[], _T]) -> _T:
@@ -393,56 +389,6 @@ class JobRunner:
                 self._objects.delete_prefix(prefix)
         except ObjectStoreUnavailable:
             log.warning("objects_not_swept", attempt=claim.attempt)
-
-    def _note_run_time(self, claim: Claim, seconds: float) -> None:
-        job, model = claim.job, claim.job.params.model
-        if job.route is not None:
-            self._metrics.route_time.labels(alias_of(job.route), model, _part(job)).observe(seconds)
-        if not job.shadow:
-            self._metrics.run_time.labels(job.tier, model).observe(seconds)
-
-    def _note_claim(self, claim: Claim) -> None:
-        job = claim.job
-        log.info("job_claimed", attempt=claim.attempt, tier=job.tier.value, model=job.params.model)
-        if job.started_at is not None:
-            past_span(
-                Step.WAIT, Moment(job.created_at, job.started_at), job=job.id, attempt=claim.attempt, tier=job.tier
-            )
-        if claim.attempt > 1:
-            self._metrics.reexecutions.labels(job.tier).inc()
-        elif job.started_at is not None:
-            self._metrics.queue_wait.labels(job.tier).observe(job.started_at - job.created_at)
-
-    def _note_first_step(self, claim: Claim, notes: ProgressNotes, began: float) -> None:
-        """How long the caller waited for work to begin; a job that began before has been counted."""
-        job = claim.job
-        if claim.attempt == 1 and job.started_at is not None and notes.first_at is not None:
-            waited = job.started_at - job.created_at
-            self._metrics.first_step.labels(job.tier).observe(waited + notes.first_at - began)
-
-    def _note_end(self, claim: Claim, outcome: str, *, images: int = 0, code: str | None = None) -> None:
-        """Log and count the end of an attempt. `outcome` is a status, `released` or `lost`."""
-        job, model = claim.job, claim.job.params.model
-        log.info("attempt_ended", attempt=claim.attempt, outcome=outcome, images=images, code=code)
-        describe(outcome=outcome)
-        self._metrics.attempts.labels(outcome, job.tier).inc()
-        self._metrics.images.labels(model, job.params.output_format).inc(images)
-        owner, work = self._owner_labels.of(job.owner), megapixel_steps(job.params, images=images)
-        self._metrics.megapixel_steps.labels(model).inc(work)
-        self._metrics.owner_images.labels(owner).inc(images)
-        self._metrics.owner_work.labels(owner).inc(work)
-        self._costs.note_attempt(job, device_us=self._device_time.of(claim), outcome=outcome)
-        if outcome in set(JobStatus) and JobStatus(outcome).is_terminal:
-            if job.route is not None:
-                self._metrics.route_jobs.labels(alias_of(job.route), model, _part(job), outcome).inc()
-            if job.shadow:
-                return
-            self._metrics.jobs_ended.labels(outcome, job.tier, model).inc()
-            self._metrics.owner_jobs.labels(owner, outcome).inc()
-
-
-def _part(job: Job) -> str:
-    return "shadow" if job.shadow else "live"
 
 
 def _deadline(claim: Claim) -> float | None:
