@@ -112,6 +112,7 @@ async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
     yield
     reloads.cancel()
     await app.state.hub.close()
+    await app.state.submission.close()
     await app.state.services.close()
 
 

@@ -21,6 +21,7 @@ from api.inputs import InputStore
 from api.model_routes import Routed, route
 from api.prompt_stage import PromptStage
 from api.services import Services
+from api.ticket_desk import TicketDesk
 from api.uploads import Upload
 from darkroom.capabilities import InputImages
 from darkroom.costs import Price
@@ -30,7 +31,6 @@ from darkroom.errors import (
     InvalidRequest,
     JobStoreUnavailable,
     Overloaded,
-    Transient,
 )
 from darkroom.job_ids import new_job_id
 from darkroom.job_store import IdempotencyKey, Submitted
@@ -47,7 +47,6 @@ from safety.rewriting import with_texts
 from safety.verdict import Decision, Stage, Verdict
 
 SEEDS = 2**32  # drawn seeds stay in the range that every other tool accepts
-TICKET_THREADS = 4  # a broker that hangs must not use up the threads that check prompts
 log = get_logger(__name__)
 _NO_PREVIEWS = "previews are off for you; preview_every has no effect"
 _BLOCKED = "The prompt was refused by the content policy."
@@ -69,7 +68,7 @@ class Submission:
         self._services = services
         self._inputs = InputStore(services.objects, services.verification, services.sealer)
         self._prompts = PromptStage(services)
-        self._ticket_threads = anyio.CapacityLimiter(TICKET_THREADS)
+        self._desk = TicketDesk(services.tickets, services.metrics)
 
     async def submit(self, upload: Upload, *, key: ApiKey, idempotency_key: str | None) -> Submitted:
         """Store the job, or find the one that the same key stored before.
@@ -104,11 +103,17 @@ class Submission:
             await self._inputs.discard(job_id, inputs)
         else:
             self._note(submitted.job)
+            if submitted.job.status is JobStatus.QUEUED:
+                self._desk.ask(submitted.job.tier)
             shadow = await shadows.follow(submitted.job, prepared.alias, self._services)
             if shadow is not None:
-                await self.issue_ticket(shadow)
+                self._desk.ask(shadow.tier)
             await self._note_near_miss(key, prepared.verdict)
         return submitted
+
+    async def close(self) -> None:
+        """Return when the tickets of all stored jobs are issued, or refused."""
+        await self._desk.close()
 
     async def quote(self, upload: Upload, *, key: ApiKey) -> QuoteBody:
         """What the job would take; nothing is stored, and no check reads the prompt.
@@ -133,17 +138,6 @@ class Submission:
         )
         await services.jobs.require_room(job, terms=terms)
         return QuoteBody.from_quote(await services.jobs.quote(params, job.tier), job)
-
-    async def issue_ticket(self, job: Job) -> None:
-        """Tell the workers of the job's tier; where the broker refuses, the reaper will."""
-        tickets = self._services.tickets
-        try:
-            issued = await anyio.to_thread.run_sync(tickets.issue, job.tier, limiter=self._ticket_threads)
-            result = "issued" if issued else "held"
-        except Transient:
-            result = "refused"
-            log.warning("ticket_refused", job_id=job.id, tier=str(job.tier))
-        self._services.metrics.tickets.labels(result).inc()
 
     def _prepare(self, request: GenerationRequest, owner: str, job_id: str, images: InputImages) -> _Prepared:
         """The part that may block: a tokenizer is read from disk, checks compute."""

@@ -87,34 +87,31 @@ class TicketOffice:
         self._celery = celery
         self._redis = client
 
-    def issue(self, tier: Tier) -> bool:
-        """Issue one ticket; False when enough are waiting already.
+    def issue(self, tier: Tier, wanted: int = 1) -> int:
+        """Issue so many tickets, or as many as are missing to the bound; how many that was.
 
         Raises:
             TicketsUnavailable: when the broker doesn't take it.
         """
-        return self._issue(tier, 1) == 1
+        with _broker_errors():
+            issued = min(wanted, max(MAX_WAITING - self.waiting(tier), 0)) if wanted else 0
+            for _ in range(issued):
+                self._celery.send_task(
+                    TASK_WORK, args=[str(tier)], queue=queue_name(tier), ignore_result=True, retry=False
+                )
+        return issued
 
     def top_up(self, tier: Tier, claimable: int) -> int:
         """Issue what is missing so that the waiting tickets cover the claimable jobs; how many that was."""
         with _broker_errors():
             mine = self._redis.set(f"darkroom:topup:{tier}", "1", nx=True, px=round(TOP_UP_SECONDS * 1_000))
             missing = min(claimable, MAX_WAITING) - self.waiting(tier) if mine else 0
-        return self._issue(tier, max(missing, 0))
+        return self.issue(tier, max(missing, 0))
 
     def waiting(self, tier: Tier) -> int:
         """Tickets that no worker has taken yet."""
         with redis_errors():
             return int(self._redis.llen(queue_name(tier)))
-
-    def _issue(self, tier: Tier, wanted: int) -> int:
-        with _broker_errors():
-            room = MAX_WAITING - self.waiting(tier) if wanted else 0
-            for _ in range(min(wanted, max(room, 0))):
-                self._celery.send_task(
-                    TASK_WORK, args=[str(tier)], queue=queue_name(tier), ignore_result=True, retry=False
-                )
-        return min(wanted, max(room, 0))
 
 
 @contextmanager

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated
 
-from fastapi import APIRouter, BackgroundTasks, Depends, Header, Request, Response
+from fastapi import APIRouter, Depends, Header, Request, Response
 from fastapi.responses import JSONResponse
 
 from api.auth import GenerateKey
@@ -15,7 +15,6 @@ from api.job_views import place_of, retry_after
 from api.openapi import GENERATION_BODY, errors
 from api.schemas import SubmittedBody
 from api.uploads import Upload, read_upload
-from darkroom.jobs import JobStatus
 from darkroom.tracing import Step, describe, span
 
 router = APIRouter(tags=["jobs"])
@@ -52,7 +51,6 @@ async def generate(
     upload: Annotated[Upload, Depends(_upload)],
     services: ServicesDep,
     submission: SubmissionDep,
-    background: BackgroundTasks,
     response: Response,
     idempotency: Annotated[
         str | None, Header(alias="Idempotency-Key", description="The same key finds the same job for 24 hours.")
@@ -66,8 +64,6 @@ async def generate(
         submitted = await submission.submit(upload, key=key, idempotency_key=idempotency_key(idempotency))
         job = submitted.job
         describe(job=job.id, tier=job.tier, model=job.params.model, outcome=job.status)
-    if job.status is JobStatus.QUEUED and not submitted.replayed:
-        background.add_task(submission.issue_ticket, job)
     place = await place_of(job, services)
     response.headers["Location"] = f"/jobs/{job.id}"
     response.headers.update(retry_after(job, place))

