@@ -88,6 +88,7 @@ def main() -> None:
         app,
         host=settings.host,
         port=settings.port,
+        http="h11",  # bounds a request's head, which httptools would read without end
         access_log=False,
         log_config=None,
         server_header=False,

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import socket
+from urllib.parse import urlsplit
+
 import pytest
 from starlette.testclient import TestClient
 
 from api.headers import idempotency_key, preferred_wait
 from darkroom.errors import InvalidParams
-from tests.api.service import Places, make_services, serving
+from tests.api.service import LiveApi, Places, make_services, serving
 
 ORIGIN = "https://app.example"
 
@@ -91,3 +94,21 @@ def test_origins_may_be_permitted_by_name(places: Places) -> None:
     assert allowed.headers["access-control-allow-origin"] == ORIGIN
     assert "access-control-allow-credentials" not in allowed.headers
     assert "access-control-allow-origin" not in refused.headers
+
+
+def test_head_without_end_is_cut_off(live_api: LiveApi) -> None:
+    place = urlsplit(live_api.url)
+    piece, most = b"x" * 65_536, 64
+    with socket.create_connection((place.hostname, place.port), timeout=10) as connection:
+        connection.sendall(b"GET /healthz HTTP/1.1\r\nHost: here\r\nX-Long: ")
+        sent = 0
+        try:
+            while sent < most:
+                connection.sendall(piece)
+                sent += 1
+        except OSError:  # it has hung up
+            pass
+        else:
+            assert connection.recv(64).startswith(b"HTTP/1.1 400")
+
+    assert sent < most
