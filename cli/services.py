@@ -28,6 +28,7 @@ from safety.provenance.credentials import CERT_FILE, KEY_FILE
 HOST = "127.0.0.1"
 DEFAULT_CATALOGUE = Path(__file__).resolve().parents[1] / "catalogue.toml"
 MODEL_LOAD_SECONDS = 600.0  # a large checkpoint from a slow disk
+NICENESS = "5"  # of workers, which share the machine with the API here; DARKROOM_NICENESS says otherwise
 
 VALKEY_CONFIG = """\
 bind 127.0.0.1
@@ -110,7 +111,12 @@ def api(place: Place) -> Service:
 def worker(place: Place, number: int) -> Service:
     port = int(os.environ.get("DARKROOM_METRICS_PORT") or 0) + number - 1
     metrics_port = port if port >= number else free_port()
-    environment = {**place.environment(), "DARKROOM_METRICS_HOST": HOST, "DARKROOM_METRICS_PORT": str(metrics_port)}
+    environment = {
+        "DARKROOM_NICENESS": NICENESS,
+        **place.environment(),
+        "DARKROOM_METRICS_HOST": HOST,
+        "DARKROOM_METRICS_PORT": str(metrics_port),
+    }
     grace = float(environment.get("DARKROOM_GRACE_SECONDS") or 20)
     return Service(
         name=f"worker-{number}",

@@ -13,6 +13,7 @@ from darkroom.errors import DarkroomError
 from darkroom.logs import configure_logging
 from darkroom.tickets import queue_name
 from worker.app import EXIT_FAULT, Settings, WorkerProcess, refuse
+from worker.niceness import step_back
 
 
 def main() -> int:
@@ -20,6 +21,7 @@ def main() -> int:
     try:
         settings = Settings.from_env()
         configure_logging(settings.log.log_level, service="worker", region=settings.jobs.region)
+        step_back(settings.worker.niceness)
         process = WorkerProcess(settings)
     except DarkroomError as error:
         refuse(error)

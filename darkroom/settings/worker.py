@@ -34,6 +34,9 @@ class WorkerSettings(Settings):
     compile: bool = Field(default=False, description="Compile the UNets; needs a C++ compiler, and minutes at first.")
     device: str = Field("auto", description="`auto`, `cpu`, `cuda` or `cuda:N`.")
     torch_threads: int = Field(0, ge=0, description="CPU threads of one forward; 0 leaves PyTorch its own choice.")
+    niceness: int = Field(
+        0, ge=0, le=19, description="How far the process steps back behind others on its machine, as `nice` counts."
+    )
     lease_seconds: float = Field(30.0, gt=0, description="After this long without a heartbeat a job is taken back.")
     heartbeat_seconds: float = Field(5.0, gt=0, description="Pause between heartbeats.")
     reaper_seconds: float = Field(3.0, gt=0, description="Pause between reaper rounds.")

@@ -127,6 +127,19 @@ def test_everything_listens_on_loopback_whatever_the_environment_says(
     assert worker(place, 1).environment["DARKROOM_METRICS_HOST"] == HOST
 
 
+@pytest.mark.parametrize(("asked", "given"), [(None, "5"), ("0", "0")])
+def test_workers_step_back_behind_the_api_unless_told_otherwise(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, asked: str | None, given: str
+) -> None:
+    monkeypatch.delenv("DARKROOM_NICENESS", raising=False)
+    if asked is not None:
+        monkeypatch.setenv("DARKROOM_NICENESS", asked)
+    place = make_place(tmp_path)
+
+    assert worker(place, 1).environment["DARKROOM_NICENESS"] == given
+    assert "DARKROOM_NICENESS" not in api(place).environment or asked
+
+
 def test_each_worker_serves_its_metrics_on_its_own_port(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("DARKROOM_METRICS_PORT", "9400")
 
