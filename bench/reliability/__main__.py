@@ -1,7 +1,7 @@
 """The proof: `python -m bench.reliability` runs every check at full size; each adds a line to `results.jsonl`.
 
 A run that was cut goes on with `--resume`: checks that have a line of the same size, seed and day are left out.
-`--report` writes `docs/reliability.md` anew from the newest line of each check.
+`--report` writes `docs/reliability.md` anew from the newest line of each check, once they have run.
 """
 
 from __future__ import annotations

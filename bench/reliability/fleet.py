@@ -66,10 +66,11 @@ class Plan:
     api_hooks: tuple[str, ...] = ()
     worker_hooks: tuple[str, ...] = ()
     environment: Mapping[str, str] = field(default_factory=dict)
+    niceness: int = 0  # of workers and object store, which in earnest have machines of their own
 
     def shown(self) -> dict[str, Any]:
         """The settings that figures depend on."""
-        names = ("apis", "workers", "concurrency", "lease_seconds", "heartbeat_seconds", "reaper_seconds")
+        names = ("apis", "workers", "concurrency", "lease_seconds", "heartbeat_seconds", "reaper_seconds", "niceness")
         return {name: getattr(self, name) for name in names} | {"model": "random weights, 64x64"}
 
 
@@ -187,7 +188,8 @@ class Fleet:
         }  # fmt: skip
         words = [word for pair in options.items() for word in pair]
         self.keeper.add(Program("valkey", [find_valkey(), *words], log=self.folder / "valkey.log"))
-        s3 = [sys.executable, "-m", "moto.server", "-H", "127.0.0.1", "-p", str(self.objects_port)]
+        nice = ["nice", "-n", str(self.plan.niceness)]
+        s3 = [*nice, sys.executable, "-m", "moto.server", "-H", "127.0.0.1", "-p", str(self.objects_port)]
         self.keeper.add(Program("objects", s3, log=self.folder / "objects.log"))
         await_true(self.valkey_answers, seconds=START_SECONDS, what="Valkey does not answer")
         await_true(self._objects_answer, seconds=START_SECONDS, what="the S3 server does not answer")
@@ -233,6 +235,7 @@ class Fleet:
         return environment | {
             "DARKROOM_DEVICE": "cpu",
             "DARKROOM_TORCH_THREADS": "1",
+            "DARKROOM_NICENESS": str(plan.niceness),
             "DARKROOM_PROFILE_SECONDS": "0",
             "DARKROOM_WORKER_CONCURRENCY": str(plan.concurrency),
             "DARKROOM_LEASE_SECONDS": str(plan.lease_seconds),

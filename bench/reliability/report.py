@@ -1,4 +1,7 @@
-"""Writes `docs/reliability.md`: the promise in words, and a table of what the newest run of each check measured."""
+"""Writes `docs/reliability.md`: the promise in words, and a table of what the newest run of each check measured.
+
+`python -m bench.reliability.report` does it without running a check.
+"""
 
 from __future__ import annotations
 
@@ -178,3 +181,7 @@ SENTENCES: Mapping[str, Callable[[Figures], str]] = {
     "net_bites": _net_bites,
     "plain_celery": _plain_celery,
 }
+
+
+if __name__ == "__main__":
+    write_report(TEXT.with_name("results.jsonl"))

@@ -20,7 +20,7 @@ THREADS = 16
 
 def run(trial: Trial) -> Outcome:
     queue, seconds = trial.count(20_000, least=300), max(SECONDS * min(trial.scale, 1), 3)
-    plan = Plan(workers=2, worker_hooks=trial.hooks)
+    plan = Plan(workers=1, worker_hooks=trial.hooks, niceness=10)
     ledger = Ledger()
     with running(plan, trial) as fleet:
         names = [worker.name for worker in fleet.workers]
