@@ -320,12 +320,15 @@ class JobStore:
         over = self._run(upkeep.due(limit=TIDY_LIMIT))
         removed = sum(self._run(upkeep.forget(job_id, settings=self._settings)) for job_id in over)
         unswept = self._run(upkeep.unswept(limit=TIDY_LIMIT))
-        swept = sum(_each(hands, partial(self._sweep, delete_objects), unswept))
-        if self._archive is None:
-            return Tidied(removed=removed, swept=swept)
-        old = self._run(upkeep.archivable(limit=TIDY_LIMIT, settings=self._settings))
-        archived = sum(_each(hands, partial(self._move, self._archive), old))
+        try:
+            swept = sum(_each(hands, partial(self._sweep, delete_objects), unswept))
+        finally:  # a file that can't be deleted keeps no record from moving
+            archived = self._archive_old(self._archive, hands) if self._archive else 0
         return Tidied(removed=removed, swept=swept, archived=archived)
+
+    def _archive_old(self, archive: JobArchive, hands: ThreadPool | None) -> int:
+        old = self._run(upkeep.archivable(limit=TIDY_LIMIT, settings=self._settings))
+        return sum(_each(hands, partial(self._move, archive), old))
 
     def _sweep(self, delete_objects: Callable[[str], None], job_id: str) -> int:
         delete_objects(job_id)

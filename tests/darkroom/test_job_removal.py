@@ -223,6 +223,22 @@ def test_deleted_job_is_gone_for_its_owner_and_never_was_for_others(
     assert 0 < redis_client.ttl(f"darkroom:gone:{job.id}") <= JobSettings().gone_seconds
 
 
+def test_a_file_that_can_not_be_deleted_keeps_no_record_from_moving(
+    store: JobStore, objects: LocalObjectStore, redis_client: redis.Redis
+) -> None:
+    stuck, old = ended(store, objects), ended(store, objects)
+    store.delete(stuck.id, owner="ada")
+    pass_sweep_time(redis_client, stuck)
+    pass_stay(redis_client, old)
+
+    with pytest.raises(ObjectStoreUnavailable):
+        store.tidy(_refuse)
+
+    assert names(redis_client, old) == []
+    assert read_job(store, old) == old
+    assert redis_client.zcard("darkroom:unswept") == 1
+
+
 def test_living_job_is_not_deleted(store: JobStore) -> None:
     job = submit_job(store)
 
