@@ -38,7 +38,7 @@ test-api: setup-api    ## the torch-free packages' tests, where no torch is inst
 test: lint test-api    ## everything that CI runs, under 25 minutes
 	$(PY) -m pytest $(SIDE_BY_SIDE) -m "not ($(NOT_QUICK))" --cov --cov-report=
 	$(PY) -m pytest $(SIDE_BY_SIDE) -m "slow and not (integration or prove or gpu)" --cov --cov-append --cov-report=
-	$(PY) -m pytest -m "integration and not (prove or gpu)" --cov --cov-append --cov-report=term:skip-covered
+	$(PY) -m pytest -n 2 --dist loadfile -m "integration and not (prove or gpu)" --cov --cov-append --cov-report=term:skip-covered
 
 prove: setup           ## the long proofs: every check of bench/reliability at full size, hours
 	$(PY) -m pytest -m "prove" --timeout=7200
