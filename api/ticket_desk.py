@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
+from contextvars import Context
 
 import anyio.to_thread
 
@@ -33,7 +34,8 @@ class TicketDesk:
         """Have a ticket of this tier issued, soon."""
         self._wanted[tier] += 1
         if self._issuing is None or self._issuing.done():
-            self._issuing = asyncio.create_task(self._issue())
+            # In a context of its own: what is logged there concerns more requests than the one that asked first.
+            self._issuing = asyncio.create_task(self._issue(), context=Context())
 
     async def close(self) -> None:
         """Return when what was asked for is issued, or refused."""

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from inspect import iscoroutinefunction
 from typing import Any
 
 import pytest
 from fastapi import FastAPI
+from fastapi.dependencies.models import Dependant
 from starlette.testclient import TestClient
 
 from darkroom.keys import KeyStore, Scope
@@ -81,21 +83,39 @@ NEEDED: dict[tuple[str, str], Scope | str] = {
 GUARDED = sorted(route for route, scope in NEEDED.items() if scope is not NO_KEY)
 
 
-def _routes(routes: list[Any]) -> Iterator[tuple[str, str]]:
+def _routes(routes: list[Any]) -> Iterator[Any]:
     for route in routes:
         inner = getattr(route, "original_router", None) or getattr(route, "router", None)
         if inner is not None and not hasattr(route, "methods"):
             yield from _routes(inner.routes)
-        for method in getattr(route, "methods", None) or ():
-            if method != "HEAD":
-                yield method, route.path
+        elif getattr(route, "methods", None):
+            yield route
+
+
+def _calls(dependant: Dependant) -> Iterator[Any]:
+    for each in dependant.dependencies:
+        yield each.call
+        yield from _calls(each)
 
 
 def test_every_route_says_what_it_needs(client: TestClient) -> None:
     app = client.app
     assert isinstance(app, FastAPI)
 
-    assert {*_routes(list(app.routes))} == set(NEEDED)
+    had = {(method, route.path) for route in _routes(list(app.routes)) for method in route.methods - {"HEAD"}}
+    assert had == set(NEEDED)
+
+
+def test_no_request_waits_for_a_thread_to_get_what_it_depends_on(client: TestClient) -> None:
+    app = client.app
+    assert isinstance(app, FastAPI)
+
+    dependants = [route.dependant for route in _routes(list(app.routes)) if hasattr(route, "dependant")]
+    calls = {call for dependant in dependants for call in _calls(dependant)}
+    plain = [call for call in calls if not (iscoroutinefunction(call) or iscoroutinefunction(type(call).__call__))]
+
+    assert len(calls) > 10
+    assert plain == []
 
 
 @pytest.mark.parametrize(("method", "path"), GUARDED)

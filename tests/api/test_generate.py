@@ -11,7 +11,7 @@ import pytest
 from darkroom.jobs import JobStatus, Tier
 from darkroom.keys import KeyStore
 from darkroom.settings import RedisSettings
-from darkroom.tickets import TicketOffice, make_celery
+from darkroom.tickets import TicketOffice, make_celery, queue_name
 from safety.pipeline import SafetyPipeline
 from safety.policy import load_policy
 from safety.subjects import PromptSubject
@@ -187,6 +187,7 @@ def test_refused_broker_is_no_concern_of_the_caller(places: Places, keys: KeySto
     services = make_services(places)
     nowhere = RedisSettings(redis_url="redis://127.0.0.1:1/0", redis_timeout_seconds=0.5)
     tickets = TicketOffice(make_celery(nowhere), services.threaded_redis)
+    services.threaded_redis.delete(queue_name(Tier.STANDARD))  # where another test has left it full, none is asked for
 
     with serving(replace(services, tickets=tickets)) as client:
         caller = Caller(client, keys)
